@@ -1,0 +1,342 @@
+"""A task is data: its fields, its target, and the names of the parts that serve it.
+
+The target is where a kind of answer is defined, once: which answers are well formed, when two are equal,
+which words a template completes with, and which decoder, head and metrics go with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Protocol, TypeAlias, runtime_checkable
+
+from attrs import field, frozen
+
+from instructforge.data import NO_ANSWER, Answer, Example, Origin, SpanAnswer
+from instructforge.errors import ConfigError, DataError
+
+__all__ = ["Choice", "Field", "Ranking", "Sample", "Span", "Tags", "Target", "Task", "Text"]
+
+Words: TypeAlias = Mapping[str, str]
+"""The words for one thing in each language: ``{"en": "yes", "zh": "是"}``."""
+
+
+@runtime_checkable
+class Target(Protocol):
+    """What every kind of answer knows about itself.
+
+    Attributes:
+        head: The model head that predicts it: ``text``, ``choice``, ``span``, ``tags`` or ``ranking``.
+        decoder: Name of the decoder that reads it out of generated text.
+        head_decoder: Name of the decoder that reads it out of a model head's scores.
+        metrics: Names of the metrics that score it.
+    """
+
+    head: ClassVar[str]
+    decoder: ClassVar[str]
+    head_decoder: ClassVar[str]
+    metrics: ClassVar[tuple[str, ...]]
+
+    def check(self, answer: Answer, inputs: Mapping[str, Any]) -> None:
+        """Raise ``DataError`` unless ``answer`` is well formed for a row with these inputs."""
+
+    def equal(self, one: Answer, other: Answer) -> bool:
+        """Tell whether two answers are the same answer."""
+
+    def words(self, answer: Answer, language: str) -> str:
+        """Return what a model writes for ``answer``: the template variable ``answer``."""
+
+    def labels(self, inputs: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the labels to choose among for a row, in their order; empty where nothing is chosen."""
+
+
+@frozen(kw_only=True)
+class Text:
+    """Free text. ``max_new_tokens`` bounds what is generated."""
+
+    max_new_tokens: int = 256
+
+    head: ClassVar[str] = "text"
+    decoder: ClassVar[str] = "text"
+    head_decoder: ClassVar[str] = "text"
+    metrics: ClassVar[tuple[str, ...]] = ("exact-match", "token-f1")
+
+    def check(self, answer: Answer, inputs: Mapping[str, Any]) -> None:
+        if not isinstance(answer, str) or not answer.strip():
+            raise DataError(f"the answer is {answer!r}, not a text", rule="answer-empty", field="answer")
+
+    def equal(self, one: Answer, other: Answer) -> bool:
+        return isinstance(one, str) and isinstance(other, str) and one.strip() == other.strip()
+
+    def words(self, answer: Answer, language: str) -> str:
+        return answer if isinstance(answer, str) else ""
+
+    def labels(self, inputs: Mapping[str, Any]) -> tuple[str, ...]:
+        return ()
+
+
+def _label_words(value: Mapping[str, Words] | Iterable[str]) -> Mapping[str, Words]:
+    return value if isinstance(value, Mapping) else {label: {} for label in value}
+
+
+@frozen
+class Choice:
+    """One of a closed set of labels (or several, with ``multiple``).
+
+    Args:
+        options: The labels: a list, or a mapping of each label to its words in each language. A label
+            without words in a language is its own words there.
+        from_field: Instead of ``options``: the list-valued field that holds each row's choices.
+        multiple: Whether an answer is a tuple of labels.
+
+    >>> Choice({"entailment": {"en": "yes", "zh": "蕴含"}}).words("entailment", "zh")
+    '蕴含'
+    """
+
+    options: Mapping[str, Words] = field(factory=dict, converter=_label_words)
+    from_field: str | None = field(default=None, kw_only=True)
+    multiple: bool = field(default=False, kw_only=True)
+
+    head: ClassVar[str] = "choice"
+    decoder: ClassVar[str] = "choice"
+    head_decoder: ClassVar[str] = "choice-scores"
+    metrics: ClassVar[tuple[str, ...]] = ("accuracy", "macro-f1")
+
+    def __attrs_post_init__(self) -> None:
+        if bool(self.options) == bool(self.from_field):
+            raise ConfigError("a Choice takes either its labels or from_field, one of the two")
+
+    def check(self, answer: Answer, inputs: Mapping[str, Any]) -> None:
+        known = self.labels(inputs)
+        chosen = answer if isinstance(answer, tuple) else (answer,)
+        if self.multiple != isinstance(answer, tuple):
+            raise DataError(f"the answer is {answer!r}", rule="answer-type", field="answer")
+        for label in chosen:
+            if label not in known:
+                raise DataError(
+                    f'the answer "{label}" is not one of the {len(known)} choices',
+                    rule="label-unknown",
+                    field="answer",
+                    fix=f"use one of: {', '.join(known[:10])}{', …' if len(known) > 10 else ''}",
+                )
+
+    def equal(self, one: Answer, other: Answer) -> bool:
+        if isinstance(one, tuple) and isinstance(other, tuple):
+            return set(one) == set(other)
+        return one == other
+
+    def words(self, answer: Answer, language: str) -> str:
+        if isinstance(answer, tuple):
+            return (", " if language != "zh" else "、").join(self.words(label, language) for label in answer)
+        label = str(answer)
+        return self.options.get(label, {}).get(language, label)
+
+    def labels(self, inputs: Mapping[str, Any]) -> tuple[str, ...]:
+        return tuple(inputs[self.from_field]) if self.from_field else tuple(self.options)
+
+
+def _no_answer_words() -> Words:
+    return {"en": "unanswerable", "zh": "无法回答"}
+
+
+@frozen(kw_only=True)
+class Span:
+    """A stretch of the field ``within``. With ``nullable``, "the passage does not say" is an answer too."""
+
+    within: str
+    nullable: bool = False
+    no_answer: Words = field(factory=_no_answer_words)
+
+    head: ClassVar[str] = "span"
+    decoder: ClassVar[str] = "span-text"
+    head_decoder: ClassVar[str] = "span"
+    metrics: ClassVar[tuple[str, ...]] = ("squad-em", "squad-f1")
+
+    def check(self, answer: Answer, inputs: Mapping[str, Any]) -> None:
+        if not isinstance(answer, SpanAnswer):
+            raise DataError(f"the answer is {answer!r}, not a span", rule="answer-type", field="answer")
+        if answer == NO_ANSWER:
+            if not self.nullable:
+                raise DataError("the row has no answer, and its task wants one", rule="answer-empty", field="answer")
+            return
+        passage = inputs[self.within]
+        if not answer.text or passage[answer.start : answer.end] != answer.text or answer.start < 0:
+            found = passage.find(answer.text) if answer.text else -1
+            raise DataError(
+                f'the answer "{answer.text[:80]}" does not stand at character {answer.start} of {self.within}',
+                rule="answer-misaligned" if found >= 0 else "answer-not-in-passage",
+                field="answer",
+                fix=f"its text stands at {found}" if found >= 0 else f"give an answer that stands in {self.within}",
+            )
+
+    def equal(self, one: Answer, other: Answer) -> bool:
+        if not (isinstance(one, SpanAnswer) and isinstance(other, SpanAnswer)):
+            return False
+        return one.text == other.text
+
+    def words(self, answer: Answer, language: str) -> str:
+        if answer == NO_ANSWER:
+            return self.no_answer.get(language, self.no_answer["en"])
+        return answer.text if isinstance(answer, SpanAnswer) else str(answer)
+
+    def labels(self, inputs: Mapping[str, Any]) -> tuple[str, ...]:
+        return ()
+
+
+@frozen
+class Tags:
+    """A label for each token of the field ``within``, in the IOB2 scheme."""
+
+    options: tuple[str, ...] = field(converter=tuple)
+    within: str = field(default="tokens", kw_only=True)
+
+    head: ClassVar[str] = "tags"
+    decoder: ClassVar[str] = "tags-text"
+    head_decoder: ClassVar[str] = "tags"
+    metrics: ClassVar[tuple[str, ...]] = ("entity-f1",)
+
+    def check(self, answer: Answer, inputs: Mapping[str, Any]) -> None:
+        tokens = inputs[self.within]
+        if not isinstance(answer, tuple) or len(answer) != len(tokens):
+            raise DataError(f"there are {len(tokens)} tokens and not as many tags", rule="tags-length", field="answer")
+        known = {"O"} | {f"{mark}-{label}" for label in self.options for mark in "BI"}
+        for tag in answer:
+            if tag not in known:
+                raise DataError(f'the tag "{tag}" is not known', rule="label-unknown", field="answer")
+
+    def equal(self, one: Answer, other: Answer) -> bool:
+        return one == other
+
+    def words(self, answer: Answer, language: str) -> str:
+        return " ".join(answer) if isinstance(answer, tuple) else str(answer)
+
+    def labels(self, inputs: Mapping[str, Any]) -> tuple[str, ...]:
+        return ()
+
+
+@frozen(kw_only=True)
+class Ranking:
+    """An order of the items of the field ``from_field``, best first."""
+
+    from_field: str
+
+    head: ClassVar[str] = "ranking"
+    decoder: ClassVar[str] = "ranking-text"
+    head_decoder: ClassVar[str] = "ranking"
+    metrics: ClassVar[tuple[str, ...]] = ("ndcg",)
+
+    def check(self, answer: Answer, inputs: Mapping[str, Any]) -> None:
+        items = inputs[self.from_field]
+        if not isinstance(answer, tuple) or not set(answer) <= set(items) or len(set(answer)) != len(answer):
+            raise DataError("the answer is not an order of the row's items", rule="ranking-items", field="answer")
+
+    def equal(self, one: Answer, other: Answer) -> bool:
+        return one == other
+
+    def words(self, answer: Answer, language: str) -> str:
+        return "\n".join(answer) if isinstance(answer, tuple) else str(answer)
+
+    def labels(self, inputs: Mapping[str, Any]) -> tuple[str, ...]:
+        return tuple(inputs[self.from_field])
+
+
+@frozen
+class Field:
+    """One input of a task.
+
+    Args:
+        summary: What it holds, in a few words.
+        kind: ``text``, ``list`` (of texts) or ``turns`` (chat messages, each with role and content).
+        optional: Whether a row may lack it; templates then see an empty text or list.
+    """
+
+    summary: str
+    kind: str = field(default="text", kw_only=True)
+    optional: bool = field(default=False, kw_only=True)
+
+    def __attrs_post_init__(self) -> None:
+        if self.kind not in ("text", "list", "turns"):
+            raise ConfigError(f'a field\'s kind is text, list or turns, not "{self.kind}"')
+
+    @property
+    def empty(self) -> Any:
+        return "" if self.kind == "text" else []
+
+
+@frozen
+class Sample:
+    """A worked example that a task ships: for the conformance check, the docs and few-shot prompts."""
+
+    language: str
+    inputs: Mapping[str, Any]
+    answer: Answer
+
+    def to_example(self, number: int) -> Example:
+        """Return the sample as an ``Example`` with an id of its own."""
+        return Example(
+            inputs=self.inputs,
+            answers=(self.answer,),
+            id=f"sample-{self.language}-{number}",
+            origin=Origin("samples", number),
+            language=self.language,
+        )
+
+
+def _fields(value: Mapping[str, Field | str]) -> dict[str, Field]:
+    return {name: Field(part) if isinstance(part, str) else part for name, part in value.items()}
+
+
+@frozen
+class Task:
+    """A task, whole: what goes in, what comes out, and the names of the parts that serve it.
+
+    Args:
+        name: Lower case, with hyphens.
+        summary: One line, for listings.
+        fields: The inputs in their declared order (the order in which encoder models read them).
+        target: What an answer is.
+        normalizers: Names of the normalizers that read raw data for it.
+        decoder: Name of the decoder for generated text; the target's own by default.
+        trainer: Name of the trainer; chosen by the model's family and the target's head by default.
+        metrics: Names of its metrics; the target's own by default.
+        samples: Worked examples in each of its languages.
+    """
+
+    name: str
+    summary: str = field(kw_only=True)
+    fields: Mapping[str, Field] = field(kw_only=True, converter=_fields)
+    target: Target = field(kw_only=True)
+    normalizers: tuple[str, ...] = field(default=(), kw_only=True, converter=tuple)
+    decoder: str | None = field(default=None, kw_only=True)
+    trainer: str | None = field(default=None, kw_only=True)
+    metrics: tuple[str, ...] = field(default=(), kw_only=True, converter=tuple)
+    samples: Sequence[Sample] = field(default=(), kw_only=True, converter=tuple)
+
+    @property
+    def decoder_name(self) -> str:
+        return self.decoder or self.target.decoder
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        return self.metrics or self.target.metrics
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        return tuple(sorted({sample.language for sample in self.samples}))
+
+    def check(self, example: Example) -> None:
+        """Raise ``DataError`` unless ``example`` has the task's fields and well-formed answers."""
+        for name, part in self.fields.items():
+            value = example.inputs.get(name)
+            if value is None or (part.kind == "text" and isinstance(value, str) and not value.strip()):
+                if not part.optional:
+                    raise DataError(f'"{name}" is missing or empty', rule="field-missing", field=name)
+            elif not isinstance(value, str if part.kind == "text" else (list, tuple)):
+                raise DataError(f'"{name}" is {type(value).__name__}, not {part.kind}', rule="field-type", field=name)
+        for answer in example.answers:
+            self.target.check(answer, example.inputs)
+
+    def complete(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the task's fields of ``inputs``, optional ones filled with their empty value."""
+        return {
+            name: part.empty if inputs.get(name) is None else inputs[name] for name, part in self.fields.items()
+        }

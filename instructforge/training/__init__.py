@@ -1,0 +1,1 @@
+"""Fine-tuning: one job in, one model folder with its contract out."""
