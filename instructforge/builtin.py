@@ -1,0 +1,52 @@
+"""What InstructForge brings along, provided through the same hooks that a stranger's plugin uses.
+
+Everything here is a name and a place: nothing is imported before it is fetched, so that listing stays instant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from instructforge.components import Lazy
+from instructforge.hookspecs import hookimpl
+
+__all__: list[str] = []
+
+
+@hookimpl
+def instructforge_trainers() -> Iterator[Lazy]:
+    """Provide the trainer of causal models."""
+    yield Lazy(
+        "causal",
+        "instructforge.training.causal:CausalTrainer",
+        summary="fine-tunes a causal language model on the answers alone, whole or by LoRA",
+        extra="train",
+    )
+
+
+@hookimpl
+def instructforge_decoders() -> Iterator[Lazy]:
+    """Provide the decoders: from generated text, from likelihoods, and from a head's scores."""
+    home = "instructforge.decoders"
+    yield Lazy("text", f"{home}:TextDecoder", summary="the generated text is the answer")
+    yield Lazy("choice", f"{home}:ChoiceDecoder", summary="reads a choice, or its letter, out of generated text")
+    yield Lazy(
+        "choice-likelihood",
+        f"{home}:ChoiceLikelihoodDecoder",
+        summary="the choice that the model finds likeliest for each token",
+    )
+    yield Lazy("choice-scores", f"{home}:ChoiceScoresDecoder", summary="the label that a model's head scores highest")
+    yield Lazy("span-text", f"{home}:SpanTextDecoder", summary="finds the generated text in the passage")
+    yield Lazy("span", f"{home}:SpanDecoder", summary="the best span of a model's head, or no answer")
+
+
+@hookimpl
+def instructforge_metrics() -> Iterator[Lazy]:
+    """Provide the metrics of texts, choices and spans."""
+    home = "instructforge.metrics"
+    yield Lazy("accuracy", f"{home}:Accuracy", summary="share of answers that are right")
+    yield Lazy("macro-f1", f"{home}:MacroF1", summary="F1 of each label, averaged over the labels")
+    yield Lazy("exact-match", f"{home}:ExactMatch", summary="share of texts equal to an answer but for case and spaces")
+    yield Lazy("token-f1", f"{home}:TokenF1", summary="overlap with the answer in words, or Chinese characters")
+    yield Lazy("squad-em", f"{home}:SquadExactMatch", summary="exact match as SQuAD (CMRC 2018 in Chinese) counts it")
+    yield Lazy("squad-f1", f"{home}:SquadF1", summary="F1 as SQuAD (CMRC 2018 in Chinese) counts it")
