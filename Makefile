@@ -1,0 +1,48 @@
+# `make quickstart` and `make test` set up all that they need; everything else is for those who carry on.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+export INSTRUCTFORGE_DATA ?=
+
+.PHONY: quickstart quickstart-zh test check lint bench docs notebook clean help
+
+help:
+	@echo "make quickstart   set up, then build, train, decode, score and report on the data that is shipped"
+	@echo "make test         set up, then run every test"
+	@echo "make check        linters, types and the fast tests (under 2 minutes)"
+	@echo "make bench        benchmarks; results go to benchmarks/results"
+	@echo "make docs         write the generated parts of docs/ anew"
+
+quickstart: $(STAMP)
+	$(BIN)/instructforge quickstart
+
+quickstart-zh: $(STAMP)
+	$(BIN)/instructforge quickstart --language zh
+
+test: $(STAMP)
+	$(BIN)/python -m pytest --durations=15
+
+check: $(STAMP) lint
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(STAMP)
+	$(BIN)/python -m benchmarks
+
+docs: $(STAMP)
+	$(BIN)/python docs/generate.py
+
+$(STAMP): pyproject.toml constraints.txt $(wildcard plugins/*/pyproject.toml)
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v < (3, 14) else "InstructForge needs Python 3.11 to 3.13; this is %d.%d. Name another one: make PYTHON=python3.11 ..." % v)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]' $(foreach p,$(wildcard plugins/*/),--editable $(p))
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build dist

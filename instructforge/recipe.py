@@ -1,0 +1,285 @@
+"""A recipe: everything a run needs to be told, as YAML, read safely into attrs classes.
+
+All problems of a recipe are reported at once, each with its key path. Types are taken as written: the text
+``"5"`` is no number, and a number is no text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+import attrs
+import cattrs
+import yaml
+from attrs import field, frozen
+
+from instructforge.building import BuildSettings, Source
+from instructforge.errors import ConfigError, did_you_mean, printable
+
+__all__ = ["DataPlan", "EvaluatePlan", "PredictPlan", "Recipe", "TrainPlan", "load_recipe", "recipe_from"]
+
+
+def _paths(value: Any) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
+@frozen(kw_only=True)
+class DataPlan:
+    """The raw files, and how to read them. Whatever is left out is told from the files themselves.
+
+    Args:
+        files: Files to split here, seeded and by group.
+        train, validation, test: Files that are one split each.
+        format: Name of a reader.
+        normalizer: Name of a normalizer.
+        columns: Task field (or ``answer``) → the column of the file that holds it.
+        options: Options of the reader and the normalizer.
+    """
+
+    files: tuple[str, ...] = field(default=(), converter=_paths)
+    train: tuple[str, ...] = field(default=(), converter=_paths)
+    validation: tuple[str, ...] = field(default=(), converter=_paths)
+    test: tuple[str, ...] = field(default=(), converter=_paths)
+    format: str | None = None
+    normalizer: str | None = None
+    columns: Mapping[str, str] = field(factory=dict)
+    options: Mapping[str, Any] = field(factory=dict)
+
+    def sources(self, folder: Path) -> list[Source]:
+        """Return the files as the build takes them; relative paths start from ``folder``."""
+        splits = ((None, self.files), ("train", self.train), ("validation", self.validation), ("test", self.test))
+        return [
+            Source(
+                path=_located(path, folder),
+                split=split,
+                reader=self.format,
+                normalizer=self.normalizer,
+                columns=self.columns,
+                options=self.options,
+            )
+            for split, paths in splits
+            for path in paths
+        ]
+
+
+def _located(path: str, folder: Path) -> str:
+    return path if path.startswith("hub:") else str(folder / Path(path).expanduser())
+
+
+@frozen(kw_only=True)
+class TrainPlan:
+    """How to train.
+
+    Args:
+        trainer: Name of a trainer; by the model's family and the task's head where left out.
+        settings: The trainer's own options, such as ``epochs`` or ``learning_rate``.
+        unknown_limit: Share of unknown tokens above which a model is refused for the data.
+    """
+
+    trainer: str | None = None
+    settings: Mapping[str, Any] = field(factory=dict)
+    unknown_limit: float = 0.05
+
+
+@frozen(kw_only=True)
+class PredictPlan:
+    """How to answer.
+
+    Args:
+        split: The split to answer.
+        decoder: Name of a decoder; the one that fits task and model where left out.
+        options: The decoder's own options.
+        limit: Answer only so many rows (the report says so).
+    """
+
+    split: str = "test"
+    decoder: str | None = None
+    options: Mapping[str, Any] = field(factory=dict)
+    limit: int | None = None
+
+
+@frozen(kw_only=True)
+class EvaluatePlan:
+    """How to score.
+
+    Args:
+        resamples: Bootstrap resamples for the intervals.
+        gates: Metric → the least value that counts as a success; missed, the run ends with exit code 1.
+    """
+
+    resamples: int = 1000
+    gates: Mapping[str, float] = field(factory=dict)
+
+
+@frozen(kw_only=True)
+class Recipe:
+    """One run: task, data, model, and how each stage is done."""
+
+    task: str
+    data: DataPlan
+    model: str | None = None
+    language: str | None = None
+    seed: int = 42
+    build: BuildSettings = field(factory=BuildSettings)
+    train: TrainPlan = field(factory=TrainPlan)
+    predict: PredictPlan = field(factory=PredictPlan)
+    evaluate: EvaluatePlan = field(factory=EvaluatePlan)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the recipe as plain JSON values, defaults filled in."""
+        return dict(_plain(attrs.asdict(self)))
+
+    @property
+    def build_settings(self) -> BuildSettings:
+        """The build's settings with the recipe's own seed and language."""
+        return attrs.evolve(self.build, seed=self.seed, language=self.language or self.build.language)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(part) for part in value]
+    return value
+
+
+def load_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
+    """Read a recipe file. ``overrides`` maps key paths (``train.settings.epochs``) to values.
+
+    Raises:
+        ConfigError: Lists every problem with its key path.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f'the recipe "{printable(path)}" cannot be read: {error}') from None
+    try:
+        value = yaml.load(text, _UniqueKeyLoader)  # noqa: S506  (a SafeLoader)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise ConfigError(f"not YAML that can be read safely: {_yaml_problem(error)}", source=str(path)) from None
+    if not isinstance(value, dict):
+        raise ConfigError("a recipe is a mapping of keys to values, such as `task: nli`", source=str(path))
+    return recipe_from(value, overrides, source=str(path))
+
+
+def recipe_from(value: Mapping[str, Any], overrides: Mapping[str, Any] | None = None, *, source: str = "") -> Recipe:
+    """Make a recipe of plain values.
+
+    Raises:
+        ConfigError: Lists every problem with its key path.
+    """
+    merged = dict(_plain(value))
+    for key_path, part in (overrides or {}).items():
+        _set(merged, key_path, part)
+    problems = list(_problems(merged, Recipe, ""))
+    if problems:
+        raise ConfigError(problems, source=source)
+    try:
+        return _converter.structure(merged, Recipe)
+    except cattrs.errors.BaseValidationError as error:
+        raise ConfigError(cattrs.transform_error(error), source=source) from None
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """YAML's safe loader; a key that stands twice is an error, and so are aliases (they can be bombs)."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError(f"line {self.peek_event().start_mark.line + 1}: aliases are not supported")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            name = str(key.value)
+            if name in seen:
+                raise yaml.YAMLError(f'line {key.start_mark.line + 1}: the key "{name}" stands twice')
+            seen.add(name)
+        return super().construct_mapping(node, deep)
+
+
+def _yaml_problem(error: Exception) -> str:
+    mark = getattr(error, "problem_mark", None)
+    said = getattr(error, "problem", None) or str(error)
+    return f"line {mark.line + 1}: {said}" if mark else printable(said)
+
+
+def _set(value: dict[str, Any], key_path: str, part: Any) -> None:
+    *parents, last = key_path.split(".")
+    for name in parents:
+        inner = value.setdefault(name, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f'"{key_path}" cannot be set: "{name}" is not a mapping')
+        value = inner
+    value[last] = part
+
+
+# --- Checking, before anything is made: every problem, with its key path -------------------------------
+
+_PLAIN = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
+
+
+def _problems(value: Any, kind: Any, path: str) -> Iterator[str]:
+    """Yield what is wrong with ``value`` as a ``kind``, each problem led by its key path."""
+    if attrs.has(kind):
+        yield from _class_problems(value, kind, path)
+    elif get_origin(kind) in (Union, UnionType):
+        if value is not None:
+            yield from _problems(value, next(part for part in get_args(kind) if part is not type(None)), path)
+    elif _is_mapping(kind):
+        inner = get_args(kind)[1] if get_args(kind) else Any
+        if not isinstance(value, dict):
+            yield f"{path}: {_shown(value)} is not a mapping"
+        else:
+            for name, part in value.items():
+                yield from _problems(part, inner, f"{path}.{name}")
+    elif get_origin(kind) is tuple:
+        values = [value] if isinstance(value, str) else value
+        if not isinstance(values, list):
+            yield f"{path}: {_shown(value)} is not a list"
+        else:
+            for number, part in enumerate(values):
+                yield from _problems(part, get_args(kind)[0], f"{path}[{number}]")
+    elif kind in _PLAIN and not _fits(value, kind):
+        yield f"{path}: {_shown(value)} is not {_PLAIN[kind]}"
+
+
+def _class_problems(value: Any, kind: type, path: str) -> Iterator[str]:
+    if not isinstance(value, dict):
+        yield f"{path or 'recipe'}: {_shown(value)} is not a mapping"
+        return
+    hints = get_type_hints(kind)
+    known = {part.name: part for part in attrs.fields(kind)}
+    lead = f"{path}." if path else ""
+    for name in value:
+        if name not in known:
+            yield f"{lead}{name}: no such key. {did_you_mean(name, known)}"
+    for name, part in known.items():
+        if name in value:
+            yield from _problems(value[name], hints[name], f"{lead}{name}")
+        elif part.default is attrs.NOTHING:
+            yield f"{lead}{name}: missing"
+
+
+def _is_mapping(kind: Any) -> bool:
+    origin = get_origin(kind) or kind
+    return isinstance(origin, type) and issubclass(origin, Mapping)
+
+
+def _fits(value: Any, kind: type) -> bool:
+    if kind is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+
+
+def _shown(value: Any) -> str:
+    # A text such as 1e-4 is a number to its writer, and a text to YAML 1.1.
+    hint = " (write 1.0e-4, with a point)" if isinstance(value, str) and re.fullmatch(r"\d+e-?\d+", value) else ""
+    return f'"{printable(value, 60)}"{hint}'
+
+
+_converter = cattrs.Converter(forbid_extra_keys=True)
