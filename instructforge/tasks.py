@@ -6,15 +6,17 @@ which words a template completes with, and which decoder, head and metrics go wi
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeAlias, runtime_checkable
 
 from attrs import field, frozen
 
-from instructforge.data import NO_ANSWER, Answer, Example, Origin, SpanAnswer
+from instructforge.data import NO_ANSWER, Answer, Example, Origin, SpanAnswer, answer_from_json
 from instructforge.errors import ConfigError, DataError
 
-__all__ = ["Choice", "Field", "Ranking", "Sample", "Span", "Tags", "Target", "Task", "Text"]
+__all__ = ["Choice", "Field", "Ranking", "Sample", "Span", "Tags", "Target", "Task", "Text", "read_samples"]
 
 Words: TypeAlias = Mapping[str, str]
 """The words for one thing in each language: ``{"en": "yes", "zh": "是"}``."""
@@ -281,6 +283,34 @@ class Sample:
         )
 
 
+def read_samples(path: Path) -> tuple[Sample, ...]:
+    """Return the samples of a JSONL file: on each line ``language``, ``inputs`` and ``answer``.
+
+    A span is written as an object with ``text`` and ``start``; "the passage does not say" is a start of -1.
+
+    Raises:
+        DataError: A line is not of that form; the message names it.
+    """
+    samples = []
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                value = json.loads(line)
+                answer = answer_from_json(value["answer"])
+                if answer is None:
+                    raise ValueError("its answer is null")
+                samples.append(Sample(value["language"], value["inputs"], answer))
+            except (ValueError, KeyError, TypeError) as error:
+                raise DataError(
+                    f"{path}:{number}: not a sample: {error!r}\n"
+                    "A line is an object with language, inputs and answer.\n"
+                    "Mend the line.",
+                    rule="sample",
+                    origin=Origin(str(path), number),
+                ) from None
+    return tuple(samples)
+
+
 def _fields(value: Mapping[str, Field | str]) -> dict[str, Field]:
     return {name: Field(part) if isinstance(part, str) else part for name, part in value.items()}
 
@@ -337,6 +367,4 @@ class Task:
 
     def complete(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Return the task's fields of ``inputs``, optional ones filled with their empty value."""
-        return {
-            name: part.empty if inputs.get(name) is None else inputs[name] for name, part in self.fields.items()
-        }
+        return {name: part.empty if inputs.get(name) is None else inputs[name] for name, part in self.fields.items()}
