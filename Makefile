@@ -31,8 +31,14 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(STAMP)
-	$(BIN)/python -m benchmarks
+bench: $(STAMP) $(VENV)-peers/.installed
+	INSTRUCTFORGE_PEERS=$(CURDIR)/$(VENV)-peers/bin/python $(BIN)/python -m benchmarks
+
+$(VENV)-peers/.installed: benchmarks/peers.txt
+	$(PYTHON) -m venv $(VENV)-peers
+	$(VENV)-peers/bin/python -m pip install --quiet --requirement benchmarks/peers.txt
+	$(VENV)-peers/bin/python -m pip install --quiet --no-deps promptsource==0.2.3
+	@touch $@
 
 docs: $(STAMP)
 	$(BIN)/python docs/generate.py
