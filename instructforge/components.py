@@ -68,7 +68,8 @@ class Lazy:
         try:
             module = import_module(module_name)
         except ModuleNotFoundError as error:
-            if self.extra and error.name and not module_name.startswith(error.name):
+            own = f"{module_name}.".startswith(f"{error.name}.")  # the module itself, or a package it lies in
+            if self.extra and error.name and not own:
                 raise MissingDependencyError(f'"{error.name}", which "{self.name}" needs,', extra=self.extra) from error
             raise
         try:
@@ -145,9 +146,7 @@ class Decoder(Protocol):
     name: str
     needs: str
 
-    def decode(
-        self, outputs: Sequence[Output], instructions: Sequence[Instruction], task: Task
-    ) -> list[Prediction]:
+    def decode(self, outputs: Sequence[Output], instructions: Sequence[Instruction], task: Task) -> list[Prediction]:
         """Return one prediction for each output; an output that cannot be read gets ``error``, never dropped."""
 
 

@@ -6,7 +6,14 @@ from collections.abc import Iterator
 from typing import Any, Generic, TypeVar
 
 from instructforge.components import Lazy
-from instructforge.errors import DuplicateNameError, UnknownNameError
+from instructforge.errors import (
+    DuplicateNameError,
+    InstructForgeError,
+    PluginContractError,
+    PluginImportError,
+    UnknownNameError,
+    printable,
+)
 
 __all__ = ["Registry"]
 
@@ -53,14 +60,38 @@ class Registry(Generic[T]):
 
         Raises:
             UnknownNameError: No plugin has registered it; the message suggests a near name.
+            MissingDependencyError: It is lazy, and needs an extra that is not installed.
+            PluginImportError: It is lazy, and its module cannot be imported.
+            PluginContractError: It is lazy, and what was imported goes by another name.
         """
         try:
             entry = self._entries[name]
         except KeyError:
             raise UnknownNameError(self.kind, name, self._entries) from None
         if isinstance(entry, Lazy):
-            entry = self._entries[name] = entry.load()
+            entry = self._entries[name] = self._load(entry)
         return entry  # type: ignore[no-any-return]
+
+    def _load(self, lazy: Lazy) -> Any:
+        owner = self._owners[lazy.name]
+        try:
+            loaded = lazy.load()
+        except InstructForgeError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise PluginImportError(
+                f'The {self.kind} "{lazy.name}" of plugin "{owner}" cannot be imported from "{lazy.target}": '
+                f"{printable(f'{type(error).__name__}: {error}')}",
+                plugin=owner,
+            ) from error
+        if getattr(loaded, "name", None) != lazy.name:
+            raise PluginContractError(
+                f'The {self.kind} "{lazy.name}" of plugin "{owner}" calls itself '
+                f'"{printable(getattr(loaded, "name", None), 80)}".\nA lazy component is announced by its own name.\n'
+                f'Give both the same name, in the plugin and in "{lazy.target}".',
+                plugin=owner,
+            )
+        return loaded
 
     def peek(self, name: str) -> T | Lazy:
         """Return the entry as registered: a lazy one stays lazy.
