@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pluggy
 from attrs import field, frozen
 
-from instructforge import hookspecs
+from instructforge import __version__, hookspecs
 from instructforge.components import (
     Component,
     Decoder,
@@ -185,7 +185,7 @@ class Forge:
         blocked = _blocked(disabled, {BUILTIN, *(name for _, name in given)})
         if builtins and _folded(BUILTIN) not in blocked:
             own = import_module("instructforge.builtin")
-            self._register(own, PluginInfo(BUILTIN, "instructforge", module=own.__name__))
+            self._register(own, PluginInfo(BUILTIN, "instructforge", __version__, own.__name__))
         for plugin, name in given:
             if _folded(name) in blocked:
                 self.disabled.append(PluginInfo(name, module=_module_of(plugin)))

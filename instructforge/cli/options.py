@@ -1,0 +1,55 @@
+"""What commands have in common: the ``Forge`` that they work with, and options of one form everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+
+import click
+from attrs import define, field
+
+from instructforge.cli.output import say_notice
+
+if TYPE_CHECKING:
+    from instructforge.plugins import Forge
+
+__all__ = ["State", "json_option", "pass_forge"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@define
+class State:
+    """What the command line was told before the command's name."""
+
+    disabled: tuple[str, ...] = ()
+    debug: bool = False
+    _forge: Forge | None = field(default=None, init=False)
+
+    def forge(self) -> Forge:
+        """Return the ``Forge`` of this call, with plugins discovered once; failed ones are noted on stderr."""
+        if self._forge is None:
+            from instructforge.plugins import Forge  # `--help` has no need of plugins
+
+            self._forge = Forge.discover(disabled=self.disabled)
+            for failure in self._forge.failures:
+                say_notice(f"{failure}\n{failure.hint}")
+        return self._forge
+
+
+def pass_forge(command: Callable[Concatenate[Forge, P], R]) -> Callable[P, R]:
+    """Give a command the ``Forge`` of this call as its first argument."""
+
+    @wraps(command)
+    def with_forge(*args: P.args, **kwargs: P.kwargs) -> R:
+        state = click.get_current_context().ensure_object(State)
+        return command(state.forge(), *args, **kwargs)
+
+    return with_forge
+
+
+def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--json``, which reaches the command as ``as_json``."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")(command)
