@@ -50,3 +50,16 @@ def instructforge_metrics() -> Iterator[Lazy]:
     yield Lazy("token-f1", f"{home}:TokenF1", summary="overlap with the answer in words, or Chinese characters")
     yield Lazy("squad-em", f"{home}:SquadExactMatch", summary="exact match as SQuAD (CMRC 2018 in Chinese) counts it")
     yield Lazy("squad-f1", f"{home}:SquadF1", summary="F1 as SQuAD (CMRC 2018 in Chinese) counts it")
+
+
+@hookimpl
+def instructforge_readers() -> Iterator[Lazy]:
+    """Provide the readers of common file formats."""
+    home = "instructforge.readers"
+    yield Lazy("jsonl", f"{home}.jsonl:JsonlReader", summary="one JSON object a line")
+    yield Lazy("json", f"{home}.document:JsonReader", summary="one JSON document: a list of objects, or one with a list")
+    yield Lazy("csv", f"{home}.delimited:CsvReader", summary="comma-separated values with a header line")
+    yield Lazy("tsv", f"{home}.delimited:TsvReader", summary="tab-separated values with a header line")
+    yield Lazy("parquet", f"{home}.columnar:ParquetReader", summary="Apache Parquet, a batch of rows at a time")
+    yield Lazy("datasets", f"{home}.columnar:DatasetsReader", summary="a folder of save_to_disk, or hub:NAME")
+    yield Lazy("quarantine", f"{home}.jsonl:QuarantineReader", summary="a mended quarantine.jsonl, fed back")

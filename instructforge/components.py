@@ -88,6 +88,8 @@ class Reader(Protocol):
     Attributes:
         name: As given to ``--format``.
         suffixes: File endings it answers to, ``.gz`` aside: ``(".jsonl", ".ndjson")``.
+        priority: Optional, 0 where a reader has none. A reader of one special form of a general format
+            (nested SQuAD within JSON) states a higher one, and is chosen where both accept a file.
     """
 
     name: str
@@ -118,6 +120,7 @@ class Normalizer:
         accepts: Tells from a raw row's values whether the row is of its form. Sniffing takes the one
             normalizer that accepts the first rows, and refuses to choose where two do.
         summary: One line, for listings.
+        wants: The columns or form that it reads, in words, for messages where none fits.
     """
 
     name: str
@@ -125,6 +128,7 @@ class Normalizer:
     function: Callable[[Row], Example | Iterable[Example]] = field(kw_only=True)
     accepts: Callable[[Mapping[str, Any]], bool] = field(kw_only=True)
     summary: str = field(default="", kw_only=True)
+    wants: str = field(default="", kw_only=True)
 
 
 @frozen

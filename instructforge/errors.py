@@ -9,7 +9,7 @@
     │   └── DuplicateNameError           .name       (also ValueError)
     ├── UnknownNameError                 .name       (also LookupError)
     ├── ConfigError                      .problems   (also ValueError)
-    ├── DataError                        .rule .origin .field .fix   (also ValueError)
+    ├── DataError                        .rule .origin .field .fix .raw   (also ValueError)
     ├── TemplateError                    .template   (also ValueError)
     ├── LengthError                                  (also ValueError)
     ├── ContractMismatchError            .differences
@@ -142,6 +142,7 @@ class DataError(InstructForgeError, ValueError):
         field: The field at fault, if one is.
         fix: What the owner of the data can do about it.
         origin: Where the row came from; filled in by the build where a normalizer leaves it out.
+        raw: What stood there, as text and cut short, where it could not be read into a row.
     """
 
     def __init__(
@@ -152,19 +153,23 @@ class DataError(InstructForgeError, ValueError):
         field: str | None = None,
         fix: str = "",
         origin: Origin | None = None,
+        raw: str = "",
     ) -> None:
         super().__init__(message)
         self.rule = rule
         self.field = field
         self.fix = fix
         self.origin = origin
+        self.raw = raw
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild_data_error, (str(self), self.rule, self.field, self.fix, self.origin)
+        return _rebuild_data_error, (str(self), self.rule, self.field, self.fix, self.origin, self.raw)
 
 
-def _rebuild_data_error(message: str, rule: str, field: str | None, fix: str, origin: Origin | None) -> DataError:
-    return DataError(message, rule=rule, field=field, fix=fix, origin=origin)
+def _rebuild_data_error(
+    message: str, rule: str, field: str | None, fix: str, origin: Origin | None, raw: str
+) -> DataError:
+    return DataError(message, rule=rule, field=field, fix=fix, origin=origin, raw=raw)
 
 
 class TemplateError(InstructForgeError, ValueError):
