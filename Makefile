@@ -37,7 +37,7 @@ bench: $(STAMP) $(VENV)-peers/.installed
 $(VENV)-peers/.installed: benchmarks/peers.txt
 	$(PYTHON) -m venv $(VENV)-peers
 	$(VENV)-peers/bin/python -m pip install --quiet --requirement benchmarks/peers.txt
-	$(VENV)-peers/bin/python -m pip install --quiet --no-deps promptsource==0.2.3
+	$(VENV)-peers/bin/python -m pip install --quiet --no-deps --ignore-requires-python promptsource==0.2.3
 	@touch $@
 
 docs: $(STAMP)
