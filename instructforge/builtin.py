@@ -33,7 +33,15 @@ def instructforge_decoders() -> Iterator[Lazy]:
     yield Lazy(
         "choice-likelihood",
         f"{home}:ChoiceLikelihoodDecoder",
-        summary="the choice that the model finds likeliest for each token",
+        summary="the choice that the model finds likeliest, token for token",
+    )
+    yield Lazy(
+        "choice-likelihood-characters",
+        f"{home}:CHARACTER_LIKELIHOOD",
+        summary="the same, character for character",
+    )
+    yield Lazy(
+        "choice-likelihood-none", f"{home}:WHOLE_LIKELIHOOD", summary="the same, as a whole, whatever its length"
     )
     yield Lazy("choice-scores", f"{home}:ChoiceScoresDecoder", summary="the label that a model's head scores highest")
     yield Lazy("span-text", f"{home}:SpanTextDecoder", summary="finds the generated text in the passage")
@@ -57,7 +65,9 @@ def instructforge_readers() -> Iterator[Lazy]:
     """Provide the readers of common file formats."""
     home = "instructforge.readers"
     yield Lazy("jsonl", f"{home}.jsonl:JsonlReader", summary="one JSON object a line")
-    yield Lazy("json", f"{home}.document:JsonReader", summary="one JSON document: a list of objects, or one with a list")
+    yield Lazy(
+        "json", f"{home}.document:JsonReader", summary="one JSON document: a list of objects, or one with a list"
+    )
     yield Lazy("csv", f"{home}.delimited:CsvReader", summary="comma-separated values with a header line")
     yield Lazy("tsv", f"{home}.delimited:TsvReader", summary="tab-separated values with a header line")
     yield Lazy("parquet", f"{home}.columnar:ParquetReader", summary="Apache Parquet, a batch of rows at a time")

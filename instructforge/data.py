@@ -376,6 +376,7 @@ class Prediction:
         scores: The score of each choice.
         raw: What the model said, as text.
         error: Why the output could not be decoded.
+        notes: What else there is to know of the output: ``unfinished`` where the model was cut off.
     """
 
     id: str
@@ -384,6 +385,7 @@ class Prediction:
     scores: Mapping[str, float] = field(factory=dict)
     raw: str = ""
     error: str | None = None
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -393,6 +395,7 @@ class Prediction:
             "scores": dict(self.scores),
             "raw": self.raw,
             "error": self.error,
+            "notes": list(self.notes),
         }
 
     @classmethod
@@ -404,4 +407,5 @@ class Prediction:
             scores=value["scores"],
             raw=value["raw"],
             error=value["error"],
+            notes=tuple(value.get("notes", ())),
         )
