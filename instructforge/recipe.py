@@ -20,7 +20,16 @@ from attrs import field, frozen
 from instructforge.building import BuildSettings, Source
 from instructforge.errors import ConfigError, did_you_mean, printable
 
-__all__ = ["DataPlan", "EvaluatePlan", "PredictPlan", "Recipe", "TrainPlan", "load_recipe", "recipe_from"]
+__all__ = [
+    "DataPlan",
+    "EvaluatePlan",
+    "PredictPlan",
+    "Recipe",
+    "TrainPlan",
+    "load_recipe",
+    "recipe_from",
+    "with_overrides",
+]
 
 
 def _paths(value: Any) -> tuple[str, ...]:
@@ -77,12 +86,10 @@ class TrainPlan:
     Args:
         trainer: Name of a trainer; by the model's family and the task's head where left out.
         settings: The trainer's own options, such as ``epochs`` or ``learning_rate``.
-        unknown_limit: Share of unknown tokens above which a model is refused for the data.
     """
 
     trainer: str | None = None
     settings: Mapping[str, Any] = field(factory=dict)
-    unknown_limit: float = 0.05
 
 
 @frozen(kw_only=True)
@@ -147,6 +154,15 @@ def _plain(value: Any) -> Any:
     return value
 
 
+def with_overrides(recipe: Recipe, overrides: Mapping[str, Any]) -> Recipe:
+    """Return ``recipe`` with the values at some key paths changed.
+
+    Raises:
+        ConfigError: Lists every problem with its key path.
+    """
+    return recipe_from(recipe.to_json(), overrides) if overrides else recipe
+
+
 def load_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
     """Read a recipe file. ``overrides`` maps key paths (``train.settings.epochs``) to values.
 
@@ -158,7 +174,7 @@ def load_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> Recip
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f'the recipe "{printable(path)}" cannot be read: {error}') from None
     try:
-        value = yaml.load(text, _UniqueKeyLoader)  # noqa: S506  (a SafeLoader)
+        value = yaml.load(text, _UniqueKeyLoader)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise ConfigError(f"not YAML that can be read safely: {_yaml_problem(error)}", source=str(path)) from None
     if not isinstance(value, dict):

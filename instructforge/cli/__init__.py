@@ -22,7 +22,7 @@ __all__ = ["COMMANDS", "main"]
 
 COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Run": {
-        "quickstart": ("stages:quickstart", "Build, train, predict and evaluate on the data that comes along."),
+        "quickstart": ("quickstart:quickstart", "Build, train, predict and evaluate on the data that comes along."),
         "run": ("stages:run", "Carry a recipe through every stage."),
         "build": ("stages:build", "Turn raw files into instructions."),
         "train": ("stages:train", "Fine-tune a model on instructions."),

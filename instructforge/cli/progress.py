@@ -1,0 +1,79 @@
+"""Progress of long work: a bar with rate and time left on a terminal, now and then a line in a pipe."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from instructforge.cli.output import say_error
+from instructforge.pipeline import Progress
+
+__all__ = ["showing_progress"]
+
+_SECONDS_BETWEEN_LINES = 15.0
+
+
+@contextmanager
+def showing_progress() -> Iterator[Progress]:
+    """Give a callback ``(stage, done, total)`` that shows how far the work has come, on standard error."""
+    if sys.stderr.isatty():
+        with _bars() as callback:
+            yield callback
+    else:
+        yield _Lines()
+
+
+class _Lines:
+    """Writes a plain line for a stage every so often."""
+
+    def __init__(self) -> None:
+        self._stage = ""
+        self._begun = self._said = time.monotonic()
+        self._first = 0
+
+    def __call__(self, stage: str, done: int, total: int | None) -> None:
+        now = time.monotonic()
+        if stage != self._stage:
+            self._stage, self._begun, self._said, self._first = stage, now, now, done
+        elif now - self._said >= _SECONDS_BETWEEN_LINES:
+            self._said = now
+            say_error(f"{stage}: {_how_far(done, total, done - self._first, now - self._begun)}")
+
+
+def _how_far(done: int, total: int | None, lately: int, seconds: float) -> str:
+    """Say how far a stage is.
+
+    >>> _how_far(50, 200, 50, 10.0)
+    '50 of 200 (25 %), 5.0 a second, 30 s left'
+    """
+    rate = lately / seconds if seconds else 0.0
+    if total is None:
+        return f"{done}, {rate:.1f} a second"
+    left = f", {(total - done) / rate:.0f} s left" if rate else ""
+    return f"{done} of {total} ({100 * done // max(total, 1)} %), {rate:.1f} a second{left}"
+
+
+@contextmanager
+def _bars() -> Iterator[Progress]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Bars(
+        *columns, TextColumn("{task.fields[rate]}"), TimeRemainingColumn(), console=Console(stderr=True), transient=True
+    ) as bars:
+        stages: dict[str, tuple[int, float, int]] = {}
+
+        def callback(stage: str, done: int, total: int | None) -> None:
+            if stage not in stages:
+                number = bars.add_task(stage, total=total, completed=done, rate="")
+                stages[stage] = (int(number), time.monotonic(), done)
+            number, begun, first = stages[stage]
+            seconds = time.monotonic() - begun
+            rate = f"{(done - first) / seconds:.1f}/s" if seconds > 0.5 else ""
+            bars.update(bars.task_ids[number], completed=done, total=total, rate=rate)
+
+        yield callback

@@ -1,0 +1,259 @@
+"""The stages of a run: ``run RECIPE``, or ``build``, ``train``, ``predict`` and ``evaluate`` one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import reduce
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from instructforge.cli.options import json_option, pass_forge
+from instructforge.cli.output import say, say_error, say_json, say_table
+from instructforge.errors import ConfigError
+
+if TYPE_CHECKING:
+    from instructforge.pipeline import Run
+    from instructforge.plugins import Forge
+
+__all__ = ["build", "carry_out", "evaluate", "predict", "run", "running", "train"]
+
+RUN_FOLDER = click.argument("folder", metavar="RUN", type=click.Path(path_type=Path, file_okay=False))
+
+_DATA_OPTIONS = (
+    click.option("--task", help="Name of the task (see `instructforge tasks`)."),
+    click.option("--files", multiple=True, metavar="FILE", help="File to split here, seeded; may be repeated."),
+    click.option("--train", multiple=True, metavar="FILE", help="File of training rows; may be repeated."),
+    click.option("--validation", multiple=True, metavar="FILE", help="File of validation rows."),
+    click.option("--test", multiple=True, metavar="FILE", help="File of test rows."),
+    click.option("--format", "reader", metavar="NAME", help="Reader, where the file leaves a choice."),
+    click.option("--normalizer", metavar="NAME", help="Normalizer, where the rows leave a choice."),
+    click.option("--column", "columns", multiple=True, metavar="FIELD=COLUMN", help="Where a field stands."),
+    click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="Option of reader and normalizer."),
+    click.option("--language", metavar="LANG", help="Language of the rows; told by their script if left out."),
+    click.option("--seed", type=int, help="Seed of everything in the run (42)."),
+    click.option("--workers", type=click.IntRange(1), help="Processes that build; the bytes are the same."),
+)
+SET_OPTION = click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Any key of the recipe, such as train.settings.epochs=3.",
+)
+
+
+def _data_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    return reduce(lambda wrapped, option: option(wrapped), reversed(_DATA_OPTIONS), command)
+
+
+@click.command()
+@click.argument("recipe", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("folder", metavar="[RUN]", required=False, type=click.Path(path_type=Path, file_okay=False))
+@SET_OPTION
+@click.option("--model", metavar="NAME", help="Model to fine-tune: a name, a folder or a hub id.")
+@json_option
+@pass_forge
+def run(
+    forge: Forge, recipe: Path, folder: Path | None, settings: tuple[str, ...], model: str | None, as_json: bool
+) -> None:
+    """Carry RECIPE through every stage, into the folder RUN (runs/<name of the recipe>)."""
+    from instructforge.recipe import load_recipe
+
+    overrides = _pairs(settings, "--set") | ({"model": model} if model else {})
+    loaded = load_recipe(recipe, overrides)
+    target = folder or Path("runs") / recipe.stem
+    with running(forge, target, loaded, base=recipe.parent) as work:
+        carry_out(work, as_json=as_json)
+
+
+@click.command()
+@RUN_FOLDER
+@_data_options
+@SET_OPTION
+@json_option
+@pass_forge
+def build(forge: Forge, folder: Path, settings: tuple[str, ...], as_json: bool, **data: Any) -> None:
+    """Turn raw files into instructions, in the folder RUN.
+
+    Every row that is read is built, skipped, quarantined or deduplicated, and the figures are printed. The same
+    command again goes on where it broke off.
+    """
+    from instructforge.recipe import recipe_from
+
+    recipe = recipe_from(_recipe_values(data), _pairs(settings, "--set"), source="the command line")
+    with running(forge, folder, recipe, base=Path()) as work:
+        ledger = _build(work, quiet=as_json)
+        if as_json:
+            say_json("build/1", {"run": str(folder), "ledger": ledger})
+
+
+@click.command()
+@RUN_FOLDER
+@click.option("--model", metavar="NAME", help="Model to fine-tune: a name, a folder or a hub id.")
+@click.option("--trainer", metavar="NAME", help="Trainer; by model and task if left out.")
+@SET_OPTION
+@json_option
+@pass_forge
+def train(
+    forge: Forge, folder: Path, model: str | None, trainer: str | None, settings: tuple[str, ...], as_json: bool
+) -> None:
+    """Fine-tune a model on the instructions of RUN."""
+    given = {"model": model, "train.trainer": trainer}
+    with _opened(forge, folder, _pairs(settings, "--set") | _said(given)) as work:
+        summary = _train(work, quiet=as_json)
+        if as_json:
+            say_json("train/1", {"run": str(folder), **summary})
+
+
+@click.command()
+@RUN_FOLDER
+@click.option("--input", "inputs", multiple=True, metavar="FILE", help="Answer these raw rows instead of a split.")
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="File for their answers (JSONL).")
+@click.option("--split", help="Split to answer (test).")
+@click.option("--decoder", metavar="NAME", help="Decoder; the one the model was trained for if left out.")
+@SET_OPTION
+@json_option
+@pass_forge
+def predict(
+    forge: Forge,
+    folder: Path,
+    inputs: tuple[str, ...],
+    output: Path | None,
+    split: str | None,
+    decoder: str | None,
+    settings: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Answer a split of RUN, or raw rows, with its trained model."""
+    if bool(inputs) != bool(output):
+        raise ConfigError("--input and --output go together")
+    overrides = _pairs(settings, "--set") | _said({"predict.split": split, "predict.decoder": decoder})
+    with _opened(forge, folder, overrides) as work:
+        path = work.answer(inputs, output) if inputs and output else work.predict()
+        if as_json:
+            say_json("predict/1", {"run": str(folder), "predictions": str(path)})
+        else:
+            say(f"predictions: {path}")
+
+
+@click.command()
+@RUN_FOLDER
+@SET_OPTION
+@json_option
+@pass_forge
+def evaluate(forge: Forge, folder: Path, settings: tuple[str, ...], as_json: bool) -> None:
+    """Score the predictions of RUN: a table here, report.json and report.html in the folder."""
+    with _opened(forge, folder, _pairs(settings, "--set")) as work:
+        _evaluate(work, as_json)
+
+
+# --- What the commands share --------------------------------------------------------------------------
+
+
+@contextmanager
+def running(forge: Forge, folder: Path, recipe: Any, *, base: Path) -> Iterator[Run]:
+    """Give a new or resumed run whose progress is shown."""
+    from instructforge.cli.progress import showing_progress
+    from instructforge.pipeline import Run
+
+    with showing_progress() as progress:
+        yield Run(folder=folder, recipe=recipe, forge=forge, base=base, say=say_error, progress=progress)
+
+
+def carry_out(work: Run, *, as_json: bool = False, announce: Callable[[str], None] = lambda stage: None) -> None:
+    """Carry a run through every stage, showing what each has done; ``announce`` is told of each beforehand."""
+    announce("build")
+    _build(work, quiet=as_json)
+    announce("train")
+    _train(work, quiet=as_json)
+    announce("predict")
+    work.predict()
+    announce("evaluate")
+    _evaluate(work, as_json)
+
+
+@contextmanager
+def _opened(forge: Forge, folder: Path, overrides: Mapping[str, Any]) -> Iterator[Run]:
+    """Give the run in ``folder``, with some keys of its recipe changed."""
+    from instructforge.cli.progress import showing_progress
+    from instructforge.pipeline import Run
+
+    with showing_progress() as progress:
+        yield Run.open(folder, forge=forge, say=say_error, progress=progress, overrides=overrides)
+
+
+def _build(work: Run, *, quiet: bool) -> Mapping[str, Any]:
+    ledger = work.build().ledger
+    if not quiet:
+        _say_ledger(work.folder, ledger)
+    return ledger
+
+
+def _train(work: Run, *, quiet: bool) -> dict[str, Any]:
+    result = work.train()
+    best = ", ".join(f"{name} {value:.4g}" for name, value in result.best.items() if name != "step")
+    if not quiet:
+        say(f"trained: {result.steps} steps in {result.seconds:.0f} s{f'; kept {best}' if best else ''}")
+    return {"steps": result.steps, "counts": dict(result.counts), "best": dict(result.best)}
+
+
+def _evaluate(work: Run, as_json: bool) -> None:
+    from instructforge import report as reporting
+
+    report = work.evaluate()
+    if as_json:
+        say_json("evaluate/1", {"run": str(work.folder), "report": report.to_json()})
+    else:
+        reporting.show(report)
+        say(f"report: {work.folder / 'report.html'}")
+    missed = work.missed_gates(report)
+    for line in missed:
+        say_error(line)
+    if missed:
+        click.get_current_context().exit(1)
+
+
+def _say_ledger(folder: Path, ledger: Mapping[str, Any]) -> None:
+    counts = ("read", "built", "skipped", "quarantined", "deduplicated")
+    say_table(("rows", "number"), [(name, _total(ledger[name])) for name in counts], empty="nothing was read")
+    if _total(ledger["quarantined"]):
+        say(f"quarantine: {folder / 'quarantine.jsonl'} (each row with its reason and fix)")
+
+
+def _total(value: Any) -> int:
+    return sum(map(_total, value.values())) if isinstance(value, Mapping) else int(value)
+
+
+def _recipe_values(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of ``build`` as a recipe's keys."""
+    if not data["task"]:
+        raise ConfigError("--task is missing: the name of a task (see `instructforge tasks`)")
+    files = {name: list(data[name]) for name in ("files", "train", "validation", "test") if data[name]}
+    plan = files | _said({"format": data["reader"], "normalizer": data["normalizer"]})
+    plan["columns"] = _pairs(data["columns"], "--column")
+    plan["options"] = _pairs(data["options"], "--option")
+    values = {"task": data["task"], "data": plan} | _said({"language": data["language"], "seed": data["seed"]})
+    return values | ({"build": {"workers": data["workers"]}} if data["workers"] else {})
+
+
+def _said(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _pairs(given: tuple[str, ...], option: str) -> dict[str, Any]:
+    """Read ``KEY=VALUE`` pairs; a value of ``--set`` and ``--option`` is read as YAML."""
+    import yaml
+
+    pairs: dict[str, Any] = {}
+    for pair in given:
+        key, equals, value = pair.partition("=")
+        if not key or not equals:
+            raise ConfigError(f'{option} takes KEY=VALUE, not "{pair}"')
+        try:
+            pairs[key] = value if option == "--column" else yaml.safe_load(value)
+        except yaml.YAMLError:
+            pairs[key] = value
+    return pairs
