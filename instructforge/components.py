@@ -137,6 +137,11 @@ class TemplateFolder:
 
     path: Path = field(converter=Path)
 
+    @classmethod
+    def beside(cls, module_file: str) -> TemplateFolder:
+        """Return the folder ``templates`` beside a module: ``TemplateFolder.beside(__file__)``."""
+        return cls(Path(module_file).parent / "templates")
+
 
 class Decoder(Protocol):
     """Reads answers out of a model's output, a whole batch at a time.
@@ -147,8 +152,11 @@ class Decoder(Protocol):
             ``label_scores`` or ``spans``.
     """
 
-    name: str
-    needs: str
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def needs(self) -> str: ...
 
     def decode(self, outputs: Sequence[Output], instructions: Sequence[Instruction], task: Task) -> list[Prediction]:
         """Return one prediction for each output; an output that cannot be read gets ``error``, never dropped."""
@@ -162,13 +170,17 @@ class Metric(Protocol):
         higher_is_better: Direction of improvement.
     """
 
-    name: str
-    higher_is_better: bool
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def higher_is_better(self) -> bool: ...
 
     def prepare(self, predictions: Sequence[Prediction], examples: Sequence[Example], task: Task) -> Any:
-        """Return what ``reduce`` needs, computed once: an array with one row for each prediction.
+        """Return what ``reduce`` needs, computed once: scores for each prediction, as a rule an array of them.
 
-        A prediction that could not be decoded counts as wrong; examples here all have answers.
+        A prediction that could not be decoded counts as wrong; examples here all have answers. A metric may
+        also have ``left_out(examples, task) -> str``: why it would mean nothing here, or an empty text.
         """
 
     def reduce(self, prepared: Any, rows: Any) -> float:

@@ -273,7 +273,7 @@ def _check_folder(folder: TemplateFolder, plugin: str) -> None:
         raise PluginContractError(
             f'The template folder "{printable(folder.path)}" of plugin "{plugin}" does not exist.\n'
             "It is looked for where the plugin says, on this machine.\n"
-            'Give Path(__file__).parent / "templates", and see that the wheel contains the files.',
+            "Give TemplateFolder.beside(__file__), and see that the wheel contains the files.",
             plugin=plugin,
         )
 

@@ -44,9 +44,9 @@ from instructforge.hookspecs import PREFIX, PROJECT
 from instructforge.plugincheck import KINDS, check_component, check_hooks
 from instructforge.registry import Registry
 from instructforge.tasks import Task
+from instructforge.templates.library import TemplateLibrary
 
 if TYPE_CHECKING:
-    from instructforge.templates.library import TemplateLibrary
     from instructforge.templates.template import Template
 
 __all__ = ["BUILTIN", "DISABLE_VARIABLE", "GROUP", "EventFailure", "Forge", "PluginFailure", "PluginInfo"]
@@ -139,7 +139,7 @@ class Forge:
         self.event_failures: list[EventFailure] = []
         self.disabled: list[PluginInfo] = []
         self._infos: dict[str, PluginInfo] = {}
-        self._library: TemplateLibrary | None = None
+        self.templates = TemplateLibrary()
         self._owner = ""
         self._given: set[str] = set()
         self._manager = self._new_manager()
@@ -220,6 +220,7 @@ class Forge:
         for component in result:
             check_component(kind, component, self._owner)
             if isinstance(component, TemplateFolder):
+                self.templates.add(self._owner, component)
                 self.template_folders.append((self._owner, component))
             else:
                 self._registry(hook).add(component, owner=self._owner)
@@ -241,7 +242,6 @@ class Forge:
             raise
         finally:
             self._owner = ""
-            self._library = None
         self._infos[info.name] = info = self._with_provided(info)
         return info
 
@@ -279,6 +279,7 @@ class Forge:
         for hook in KINDS:
             if hook != "templates":
                 self._registry(hook).remove_owned_by(name)
+        self.templates.remove_owned_by(name)
         self.template_folders = [(owner, folder) for owner, folder in self.template_folders if owner != name]
 
     def _with_provided(self, info: PluginInfo) -> PluginInfo:
@@ -328,15 +329,6 @@ class Forge:
             if failure.name == name and isinstance(failure.error, PluginError):
                 raise failure.error
         raise UnknownNameError("plugin", name, self._infos)
-
-    @property
-    def templates(self) -> TemplateLibrary:
-        """Return the library of every plugin's templates."""
-        if self._library is None:
-            from instructforge.templates.library import TemplateLibrary  # only what lists templates needs it
-
-            self._library = TemplateLibrary(self.template_folders)
-        return self._library
 
     def template(self, key: str) -> Template:
         """Return the template ``task/language/name``, compiled and checked against its task.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from attrs import define, field
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 __all__ = ["State", "json_option", "pass_forge"]
 
-P = ParamSpec("P")
 R = TypeVar("R")
 
 
@@ -39,11 +38,11 @@ class State:
         return self._forge
 
 
-def pass_forge(command: Callable[Concatenate[Forge, P], R]) -> Callable[P, R]:
+def pass_forge(command: Callable[..., R]) -> Callable[..., R]:
     """Give a command the ``Forge`` of this call as its first argument."""
 
     @wraps(command)
-    def with_forge(*args: P.args, **kwargs: P.kwargs) -> R:
+    def with_forge(*args: Any, **kwargs: Any) -> R:
         state = click.get_current_context().ensure_object(State)
         return command(state.forge(), *args, **kwargs)
 
