@@ -124,7 +124,19 @@ class EvaluatePlan:
 
 @frozen(kw_only=True)
 class Recipe:
-    """One run: task, data, model, and how each stage is done."""
+    """One run: task, data, model, and how each stage is done.
+
+    Args:
+        task: Name of the task.
+        data: The raw files, and how to read them.
+        model: A registered name, a folder, or a hub id.
+        language: Language of the rows and templates; told by each row's script where left out.
+        seed: Of splits, template choice, initial weights and data order.
+        build: How instructions are built.
+        train: How to train.
+        predict: How to answer.
+        evaluate: How to score.
+    """
 
     task: str
     data: DataPlan

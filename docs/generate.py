@@ -1,0 +1,111 @@
+"""Write the generated pages of ``docs/`` anew: ``python docs/generate.py``; with ``--check``, only compare.
+
+A key's meaning is read from the ``Args:`` section of its class's docstring, so page and code cannot part.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import attrs
+
+from instructforge.building import BuildSettings
+from instructforge.recipe import DataPlan, EvaluatePlan, PredictPlan, Recipe, TrainPlan
+from instructforge.training.settings import LoopSettings
+
+HERE = Path(__file__).parent
+
+RECIPE_HEAD = """# The recipe
+
+A recipe is YAML, read safely. All its problems are reported at once, each with its key path. `instructforge run
+recipe.yaml` carries it through every stage; `--set KEY=VALUE` changes any key, such as `--set train.settings.epochs=3`.
+Relative paths start from the recipe's folder.
+
+```yaml
+task: nli
+data:
+  train: [mine.tsv, more.tsv]
+  test: held-out.tsv
+  columns: {premise: text_a, hypothesis: text_b, answer: label}
+model: minilm
+train:
+  settings: {epochs: 3, learning_rate: 2.0e-4}
+evaluate:
+  gates: {accuracy: 0.6}
+```
+
+(This page is written by `make docs` from the classes that read a recipe.)
+"""
+
+SECTIONS: tuple[tuple[str, str, type], ...] = (
+    ("Top level", "", Recipe),
+    ("data", "data.", DataPlan),
+    ("build", "build.", BuildSettings),
+    ("train", "train.", TrainPlan),
+    ("train.settings of every trainer", "train.settings.", LoopSettings),
+    ("predict", "predict.", PredictPlan),
+    ("evaluate", "evaluate.", EvaluatePlan),
+)
+
+
+def meanings(kind: type) -> dict[str, str]:
+    """Return what the ``Args:`` section of a class's docstring says of each argument."""
+    section = re.search(r"Args:\n((?: {4}.*\n?|\n)+)", inspect.getdoc(kind) or "")
+    found: dict[str, str] = {}
+    names: list[str] = []
+    for line in (section.group(1) if section else "").splitlines():
+        head = re.match(r" {4}([\w, ]+): (.*)", line)
+        if head:
+            names = [name.strip() for name in head.group(1).split(",")]
+            found |= dict.fromkeys(names, head.group(2))
+        elif line.strip():
+            found |= {name: f"{found[name]} {line.strip()}" for name in names}
+    return {name: text.replace("``", "`") for name, text in found.items()}
+
+
+def default(attribute: attrs.Attribute[object]) -> str:
+    """Return an attribute's default as a recipe would write it."""
+    value = attribute.default
+    if value is attrs.NOTHING:
+        return "required"
+    if isinstance(value, attrs.Factory):  # type: ignore[arg-type]
+        value = value.factory()  # type: ignore[union-attr]
+    if attrs.has(type(value)) or value in ((), {}, None):
+        return ""
+    return f"`{value}`"
+
+
+def recipe_page() -> str:
+    """Return the reference of recipe keys."""
+    return RECIPE_HEAD + "".join(_section(*section) for section in SECTIONS)
+
+
+def _section(title: str, lead: str, kind: type) -> str:
+    known = meanings(kind)
+    rows = [f"| `{lead}{part.name}` | {default(part)} | {known.get(part.name, '')} |" for part in attrs.fields(kind)]
+    return f"\n## {title}\n\n| key | default | meaning |\n|---|---|---|\n" + "\n".join(rows) + "\n"
+
+
+def pages() -> Iterator[tuple[Path, str]]:
+    """Yield each generated page with its content."""
+    yield HERE / "recipe.md", recipe_page()
+
+
+def main(check: bool) -> int:
+    """Write the pages, or with ``check`` return how many are out of date."""
+    stale = 0
+    for path, text in pages():
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            stale += 1
+            if not check:
+                path.write_text(text, encoding="utf-8")
+            print(f"{'out of date' if check else 'written'}: {path.name}")
+    return stale if check else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main("--check" in sys.argv[1:]))
