@@ -1,0 +1,290 @@
+"""Where the turns of a chat stand in the text that a chat template makes of them.
+
+The template is never edited and never searched for marks of its own. What a model generates is found by
+construction: the *prompt* is the chat without its last turn, rendered with ``add_generation_prompt``; the
+text of the whole chat must be that prompt, the answer, and the *tail* that the template puts behind any
+answer. Head and tail are learnt once from a chat whose answer is a single reserved character, and the sum is
+checked for every row. Earlier turns are found in one more render, in which reserved characters enclose each
+turn; with those taken out, it must equal the plain one. So a chat costs two or three renders, however many
+turns it has.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from attrs import frozen
+
+from instructforge.data import Message
+from instructforge.errors import DataError, TemplateError, printable
+
+__all__ = ["CUT", "ChatLayout", "Laid", "Region", "Render", "Shape", "altered_answer", "check_reserved"]
+
+Render = Callable[[Sequence[Mapping[str, Any]], bool], str]
+"""``render(messages, generate)``: the text of a chat; ``generate`` is ``add_generation_prompt``."""
+
+# Reserved characters: the end of the last private-use plane, which no script uses.
+_FIRST_MARK: Final = 0x10F000
+_MARKED_TURNS: Final = 1500
+_MARKS: Final = re.compile(f"([{chr(_FIRST_MARK)}-{chr(_FIRST_MARK + 2 * _MARKED_TURNS - 1)}])")
+
+CUT: Final = "\U0010fff0"
+"""Stands inside a control token that is data: the text is tokenised in pieces around it."""
+
+_PROBE: Final = "\U0010fff1"
+_ASKED: Final = "\U0010fff2"
+_RESERVED: Final = re.compile("[\U0010f000-\U0010fffd]")
+
+
+@frozen
+class Shape:
+    """What a chat template puts around an answer.
+
+    Attributes:
+        heading: Text between the generation prompt and the answer that is more than white space (an empty
+            ``<think></think>``, a header that the template leaves out of its generation prompt). It belongs
+            to the prompt: the model never generates it, in training or afterwards.
+        lead: White space there instead; the model generates it.
+        tail: What stands behind the answer.
+        header: What stands between a user's turn and the answer, ``heading`` and ``lead`` included.
+        diverges: The generation prompt is not how the template renders the same turns before an answer.
+    """
+
+    heading: str
+    lead: str
+    tail: str
+    header: str
+    diverges: bool
+
+
+@frozen
+class Region:
+    """An earlier assistant turn: characters ``start`` to ``end`` of the prompt are its text.
+
+    Attributes:
+        turn: Place in the chat.
+        start, end: Its text, with the white space that the model generates around it.
+        stop: Where its stop token ends; None where the template writes none.
+        same_heading: Whether it stands under the heading that a generated turn gets.
+        altered: How the template altered it: empty, ``trimmed`` or ``changed``.
+    """
+
+    turn: int
+    start: int
+    end: int
+    stop: int | None
+    same_heading: bool
+    altered: str
+
+
+@frozen
+class Laid:
+    """A chat, laid out: ``prompt + lead + answer + tail`` is what the model reads and writes.
+
+    ``altered`` says how the template altered the answer: empty, or ``trimmed``. ``diverges`` is True where the
+    template renders the chat otherwise before an answer than before a generation: what generation sees is
+    taken.
+    """
+
+    prompt: str
+    lead: str
+    answer: str
+    tail: str
+    altered: str = ""
+    diverges: bool = False
+
+
+class ChatLayout:
+    """Lays chats out under one chat template.
+
+    Args:
+        render: Renders a chat.
+        reasoning: Whether the model writes its reasoning itself, so that whatever stands between the
+            generation prompt and the answer is generated.
+    """
+
+    def __init__(self, render: Render, *, reasoning: bool = False) -> None:
+        self._render = render
+        self._reasoning = reasoning
+        self.shape = self._learn()
+
+    def prompt(self, messages: Sequence[Mapping[str, Any]]) -> str:
+        """Return the text that generation starts from. It does not depend on any answer."""
+        return self._render(messages, True) + self.shape.heading
+
+    def lay(self, messages: Sequence[Mapping[str, Any]], answer: Mapping[str, Any], prompt: str) -> Laid:
+        """Lay out a chat that ends in the assistant's turn ``answer`` behind ``prompt``.
+
+        Raises:
+            TemplateError: The chat template changes the answer, or cannot render the chat.
+        """
+        content = str(answer.get("content") or "")
+        full = self._render([*messages, answer], False)
+        shape = self.shape
+        if full == f"{prompt}{shape.lead}{content}{shape.tail}":
+            return Laid(prompt, shape.lead, content, shape.tail)
+        before, tail = self._around_probe(messages)
+        if self._reasoning and full.startswith(prompt):
+            before = prompt
+        if not (full.startswith(before) and full.endswith(tail) and len(full) >= len(before) + len(tail)):
+            raise TemplateError(
+                "The chat template changes what stands around the answer "
+                f'"{printable(content, 60)}" by what the answer says.\n'
+                "What is trained is the answer as it is, or trimmed of white space at its ends.\n"
+                "Take markup such as <think> out of the answer, or give it as the turn's reasoning.",
+                rule="answer-altered",
+            )
+        emitted = full[len(before) : len(full) - len(tail)]
+        altered = _compare(emitted, content, contained=self._reasoning or bool(answer.get("tool_calls")))
+        between = before[len(prompt) :]
+        diverges = not before.startswith(prompt) or bool(between.strip())
+        return Laid(prompt, "" if diverges else between, emitted, tail, altered, diverges)
+
+    def regions(self, prompt: str, messages: Sequence[Mapping[str, Any]], closing: str) -> tuple[Region, ...]:
+        """Find the assistant turns of ``messages`` in their prompt.
+
+        Args:
+            prompt: What ``prompt(messages)`` returned.
+            messages: The chat before the answer.
+            closing: What the template writes behind an answer, up to the stop token's end.
+
+        Raises:
+            TemplateError: The template hides where they stand.
+        """
+        turns = [place for place, message in enumerate(messages) if message["role"] == "assistant"]
+        cores: list[tuple[int, int, int]] = []
+        for first in range(0, len(turns), _MARKED_TURNS):
+            block = turns[first : first + _MARKED_TURNS]
+            cores.extend(self._by_marks(prompt, messages, block) or self._by_prefix(prompt, messages, block))
+        return tuple(
+            self._region(prompt, str(messages[turn].get("content") or ""), turn, start, end, closing)
+            for turn, start, end in cores
+        )
+
+    def _learn(self) -> Shape:
+        messages = [{"role": "user", "content": _ASKED}]
+        prompt = self._render(messages, True)
+        before, tail = self._around_probe(messages)
+        header = before.rpartition(_ASKED)[2]
+        if not before.startswith(prompt):
+            return Shape("", "", tail, prompt.rpartition(_ASKED)[2], diverges=True)
+        between = before[len(prompt) :]
+        if self._reasoning:
+            return Shape("", "", tail, prompt.rpartition(_ASKED)[2], diverges=False)
+        if between.strip():
+            return Shape(between, "", tail, header, diverges=False)
+        return Shape("", between, tail, header, diverges=False)
+
+    def _around_probe(self, messages: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
+        """Return what the template writes before and behind an answer of one reserved character."""
+        text = self._render([*messages, {"role": "assistant", "content": _PROBE}], False)
+        before, found, tail = text.partition(_PROBE)
+        if not found or _PROBE in tail:
+            raise TemplateError(
+                f"The chat template writes an assistant's turn {text.count(_PROBE)} times.\n"
+                "It has to write it once, for the model to learn it.\n"
+                "Use the chat template that the model was trained with, or another one.",
+                rule="answer-not-rendered",
+            )
+        return before, tail
+
+    def _by_marks(
+        self, prompt: str, messages: Sequence[Mapping[str, Any]], turns: Sequence[int]
+    ) -> list[tuple[int, int, int]] | None:
+        """Find turns by one render with reserved characters around each; None where that changes the text."""
+        marked = list(messages)
+        for number, turn in enumerate(turns):
+            marked[turn] = {**messages[turn], "content": _enclose(str(messages[turn].get("content") or ""), number)}
+        parts = _MARKS.split(self.prompt(marked))  # text, mark, text, mark, …, text
+        places: dict[int, int] = {}
+        length = 0
+        for text, mark in zip(parts[::2], parts[1::2], strict=False):
+            length += len(text)
+            places[ord(mark) - _FIRST_MARK] = length
+        if "".join(parts[::2]) != prompt or len(places) != 2 * len(turns) or len(parts) != 4 * len(turns) + 1:
+            return None
+        return [(turn, places[2 * number], places[2 * number + 1]) for number, turn in enumerate(turns)]
+
+    def _by_prefix(
+        self, prompt: str, messages: Sequence[Mapping[str, Any]], turns: Sequence[int]
+    ) -> list[tuple[int, int, int]]:
+        """Find turns by rendering what stood before each: slower, for templates that look into the contents."""
+        found = []
+        for turn in turns:
+            head = self.prompt(messages[:turn]) + self.shape.lead
+            content = str(messages[turn].get("content") or "")
+            core = content.strip()
+            text = next((text for text in (content, core) if prompt.startswith(head + text)), None)
+            if text is None:
+                raise TemplateError(
+                    f"The chat template hides where turn {turn + 1} of the chat stands.\n"
+                    "It rewrites the turn, or what stands before it, once other turns follow.\n"
+                    "Use a chat template that writes every turn as it is.",
+                    rule="turn-hidden",
+                )
+            start = len(head) + text.index(core)
+            found.append((turn, start, start + len(core)))
+        return found
+
+    def _region(self, prompt: str, content: str, turn: int, start: int, end: int, closing: str) -> Region:
+        """Widen a turn's core by the white space that is its own, and find its stop token."""
+        core = content.strip()
+        before, behind = content[: content.index(core)], content[content.index(core) + len(core) :]
+        header = self.shape.header
+        kept_before = bool(before) and prompt.endswith(header + before, 0, start)
+        kept_behind = bool(behind) and prompt.startswith(behind + closing, end)
+        trimmed = (bool(before) and not kept_before) or (bool(behind) and not kept_behind)
+        altered = "changed" if prompt[start:end] != core else "trimmed" if trimmed else ""
+        start -= len(before) if kept_before else 0
+        end += len(behind) if kept_behind else 0
+        same_heading = prompt.endswith(header, 0, start)
+        if self.shape.lead and prompt.endswith(self.shape.lead, 0, start):
+            start -= len(self.shape.lead)
+        stop = end + len(closing) if closing and prompt.startswith(closing, end) else None
+        return Region(turn, start, end, stop, same_heading, altered)
+
+
+def _enclose(content: str, number: int) -> str:
+    """Put a pair of marks around a turn's text, inside its outer white space, so that trimming still trims.
+
+    >>> [hex(ord(c)) for c in _enclose(" a", 0)]
+    ['0x20', '0x10f000', '0x61', '0x10f001']
+    """
+    core = content.strip()
+    start = content.index(core)
+    first, last = chr(_FIRST_MARK + 2 * number), chr(_FIRST_MARK + 2 * number + 1)
+    return content[:start] + first + core + last + content[start + len(core) :]
+
+
+def _compare(emitted: str, content: str, *, contained: bool) -> str:
+    if emitted == content:
+        return ""
+    if emitted.strip() == content.strip():
+        return "trimmed"
+    if contained and content.strip() in emitted:
+        return ""
+    raise altered_answer(content, emitted)
+
+
+def altered_answer(content: str, emitted: str) -> TemplateError:
+    """Return the error for an answer that the chat template does not write as it is."""
+    return TemplateError(
+        f'The chat template changes the answer "{printable(content, 60)}" to "{printable(emitted, 60)}".\n'
+        "A model is trained on answers as they are, or trimmed of white space at their ends.\n"
+        "Use another chat template, or take out of the answer what the template changes.",
+        rule="answer-altered",
+    )
+
+
+def check_reserved(messages: Sequence[Message]) -> None:
+    """Raise ``DataError`` where a text holds one of the reserved characters."""
+    for message in messages:
+        found = _RESERVED.search(message.content)
+        if found:
+            raise DataError(
+                f"the character U+{ord(found[0]):X} is reserved for marking turns",
+                rule="reserved-character",
+                fix="take the private-use character out of the text",
+            )
