@@ -17,7 +17,16 @@ from attrs import frozen
 
 from instructforge.errors import DecodingError, printable
 
-__all__ = ["ChoiceForms", "bare", "find_span", "folded", "read_choice", "read_choices", "without_lead_in"]
+__all__ = [
+    "ChoiceForms",
+    "bare",
+    "find_span",
+    "folded",
+    "read_choice",
+    "read_choices",
+    "without_lead_in",
+    "without_marks",
+]
 
 _QUOTES = str.maketrans("‘’‛′`´“”„‟″「」『』", '\'\'\'\'\'\'"""""""""')
 _DASHES = str.maketrans("‐‑‒–—―−", "-------")
@@ -57,6 +66,19 @@ def bare(text: str) -> str:
     signs = {match.start() for match in _SIGN.finditer(low)}
     kept = (" " if unicodedata.category(c)[0] == "P" and at not in signs else c for at, c in enumerate(low))
     return " ".join("".join(kept).split())
+
+
+_MARKS = re.compile(r"[\W_]+")
+
+
+def without_marks(text: str) -> str:
+    """Return the letters and digits of ``text`` alone, in one case and width: two texts that differ only in
+    spaces and punctuation become one.
+
+    >>> without_marks("Ｔhe cat, sat.") == without_marks("the cat sat")
+    True
+    """
+    return _MARKS.sub("", unicodedata.normalize("NFKC", text).casefold())
 
 
 _STRICT_TO_LOOSE: tuple[Callable[[str], str], ...] = (str, str.strip, folded, bare)

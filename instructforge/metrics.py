@@ -10,9 +10,9 @@ from __future__ import annotations
 import re
 import string
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import SequenceMatcher
-from typing import ClassVar, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 import numpy as np
 from attrs import frozen
@@ -21,6 +21,9 @@ from numpy.typing import NDArray
 from instructforge.data import Answer, Example, Prediction, SpanAnswer
 from instructforge.matching import folded
 from instructforge.tasks import Choice, Span, Task
+
+if TYPE_CHECKING:
+    from typing import Self
 
 __all__ = [
     "Accuracy",
@@ -117,35 +120,58 @@ class MacroF1:
         known = {frozenset(task.target.labels(example.inputs)) for example in examples}
         return "" if len(known) <= 1 else "each row has choices of its own"
 
-    def prepare(self, predictions: Sequence[Prediction], examples: Sequence[Example], task: Task) -> NDArray[np.bool_]:
-        """Return whether each label is gold, and whether it is predicted.
-
-        Shapes:
-            result: (rows, 2, labels)
-        """
+    def prepare(self, predictions: Sequence[Prediction], examples: Sequence[Example], task: Task) -> LabelMarks:
         pairs = [
             _gold_and_predicted(prediction, example, task)
             for prediction, example in zip(predictions, examples, strict=True)
         ]
-        place = {
-            label: at for at, label in enumerate(sorted({label for pair in pairs for side in pair for label in side}))
-        }
-        marks = np.zeros((len(pairs), 2, len(place)), dtype=np.bool_)
-        for row, pair in enumerate(pairs):
-            for side, labels in enumerate(pair):
-                marks[row, side, [place[label] for label in labels]] = True
-        return marks
+        names = sorted({label for pair in pairs for side in pair for label in side})
+        return LabelMarks.of(pairs, {label: at for at, label in enumerate(names)})
 
-    def reduce(self, prepared: NDArray[np.bool_], rows: NDArray[np.intp]) -> float:
+    def reduce(self, prepared: LabelMarks, rows: NDArray[np.intp]) -> float:
         if not len(rows):
             return float("nan")
-        # A resample is a weight for each row: the sums below touch each row once, however often it is drawn.
-        weight = np.bincount(rows, minlength=len(prepared)).astype(np.float64)
-        gold, predicted = prepared[:, 0], prepared[:, 1]
-        right = weight @ (gold & predicted)
-        total = weight @ gold + weight @ predicted
+        # A resample is a weight for each row, so that a row is looked at once however often it is drawn.
+        weight = np.bincount(rows, minlength=len(prepared))[prepared.row].astype(np.float64)
+        right = np.bincount(prepared.label, weight * prepared.right, minlength=1)
+        total = np.bincount(prepared.label, weight * prepared.total, minlength=1)
         present = total > 0
         return float((2 * right[present] / total[present]).mean()) if present.any() else 0.0
+
+
+@frozen(eq=False)
+class LabelMarks:
+    """Which labels are gold and which are predicted, sparse: one entry for each label of each row.
+
+    Shapes:
+        row, label, right, total: (entries,); ``total`` counts the label as gold and as prediction, ``right``
+        is 1 where it is both.
+    """
+
+    rows: int
+    row: NDArray[np.intp]
+    label: NDArray[np.intp]
+    right: Scores
+    total: Scores
+
+    def __len__(self) -> int:
+        return self.rows
+
+    @classmethod
+    def of(cls, pairs: Sequence[tuple[tuple[str, ...], tuple[str, ...]]], place: Mapping[str, int]) -> Self:
+        entries = [
+            (row, place[label], float(label in gold and label in predicted), (label in gold) + (label in predicted))
+            for row, (gold, predicted) in enumerate(pairs)
+            for label in dict.fromkeys((*gold, *predicted))
+        ]
+        columns = list(zip(*entries, strict=True)) or [(), (), (), ()]
+        return cls(
+            rows=len(pairs),
+            row=np.array(columns[0], dtype=np.intp),
+            label=np.array(columns[1], dtype=np.intp),
+            right=np.array(columns[2], dtype=np.float64),
+            total=np.array(columns[3], dtype=np.float64),
+        )
 
 
 def _gold_and_predicted(
