@@ -14,24 +14,6 @@ __all__: list[str] = []
 
 
 @hookimpl
-def instructforge_readers() -> Iterator[Lazy]:
-    """Provide the readers of file formats."""
-    home = "instructforge.readers"
-    yield Lazy("json", f"{home}.document:JsonReader", summary="one JSON document: an array, SQuAD's shape, a mapping")
-    yield Lazy("jsonl", f"{home}.jsonl:JsonlReader", summary="one JSON object a line")
-    yield Lazy("csv", f"{home}.delimited:CsvReader", summary="columns parted by commas, with a header")
-    yield Lazy("tsv", f"{home}.delimited:TsvReader", summary="columns parted by tabs, with a header")
-    yield Lazy("parquet", f"{home}.columnar:ParquetReader", summary="Parquet files")
-    yield Lazy(
-        "datasets",
-        f"{home}.columnar:DatasetsReader",
-        summary="folders of `datasets`, and data sets of its hub",
-        extra="data",
-    )
-    yield Lazy("quarantine", f"{home}.jsonl:QuarantineReader", summary="mended rows of a build's quarantine file")
-
-
-@hookimpl
 def instructforge_models() -> Iterator[ModelSource]:
     """Provide the starter models."""
     from instructforge.models.starters import STARTERS
