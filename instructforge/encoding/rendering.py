@@ -75,8 +75,10 @@ class ChatRenderer:
             TemplateError: The template refuses the chat or fails on it.
         """
         try:
-            return self._template.render(
-                messages=messages, tools=None, documents=None, add_generation_prompt=generate, **self._variables
+            return str(
+                self._template.render(
+                    messages=messages, tools=None, documents=None, add_generation_prompt=generate, **self._variables
+                )
             )
         except (self._error, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
             raise _refused(error) from None
