@@ -1,0 +1,689 @@
+"""The template of a task: compiled and checked once, then rendered for each example.
+
+A template is a Jinja file with the blocks ``system`` (optional), ``prompt`` and ``completion``. The root runs
+once for each row, then the blocks see what it set. ``answer`` exists only while the completion is rendered, so
+that no prompt can show it; an inverted template sees the answer and not the field that it asks for.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from threading import RLock
+from typing import Any, NoReturn
+
+from jinja2 import nodes
+from jinja2.runtime import Context
+
+from instructforge.data import NO_ANSWER, Answer, Example, Instruction, Landing, Message
+from instructforge.errors import InstructForgeError, TemplateError, did_you_mean, printable
+from instructforge.files import sha256_of
+from instructforge.tasks import Choice, Task
+from instructforge.templates.declarations import Declarations, chooses, take_declarations
+from instructforge.templates.guard import GuardError
+from instructforge.templates.limits import Limits
+from instructforge.templates.methods import Function
+from instructforge.templates.names import mentions, names_in, nested_blocks, outside_blocks, stored_names
+from instructforge.templates.sandbox import BoundedEnvironment
+from instructforge.templates.traced import Mark, Traced, traced
+from instructforge.templates.turns import Turns, make_turns, spread_turns
+
+__all__ = ["Template", "compile_template"]
+
+BLOCKS = ("system", "prompt", "completion")
+GIVEN = ("answer", "choices", "letters", "language")
+RESERVED = frozenset({"answer", "letters", "language", "self", "super", "loop", "caller", "varargs", "kwargs"})
+
+
+def compile_template(
+    source: str,
+    *,
+    task: Task,
+    language: str,
+    name: str,
+    limits: Limits | None = None,
+    find: Callable[[str], str | None] | None = None,
+) -> Template:
+    """Compile a template and check it against the fields of ``task``.
+
+    Args:
+        find: Gives the source of a template that this one extends, includes or imports, by its key.
+
+    Raises:
+        TemplateError: It is wrong, goes beyond its bounds, or does not fit the task.
+    """
+    return Template(source, task=task, language=language, name=name, limits=limits or Limits(), find=find)
+
+
+class Template:
+    """A compiled template of a task.
+
+    Attributes:
+        key: ``task/language/name``.
+        source: Its source; with the templates that it refers to, if there are any, in a comment at its head, so
+            that it stands for itself wherever it is carried.
+        sha256: Hash of ``source``.
+        cuttable: Fields that may be cut where the instruction is too long.
+        inverted: The field that it asks for instead of the answer, or None.
+        letters: Whether its completion is a letter.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        *,
+        task: Task,
+        language: str,
+        name: str,
+        limits: Limits,
+        find: Callable[[str], str | None] | None,
+    ) -> None:
+        self.task = task
+        self.language = language
+        self.name = name
+        self.limits = limits
+        self.key = f"{task.name}/{language}/{name}"
+        plan = _Plan(source, self.key, task, limits, find)
+        self.source = plan.bundle
+        self.sha256 = sha256_of(self.source)
+        self.cuttable = plan.declarations.cuttable
+        self.inverted = plan.declarations.inverted
+        self.letters = plan.declarations.letters
+        self._plan = plan
+        self._lock = RLock()
+        self._writer = _Writer(self, plan)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuilt, (self.source, self.task, self.language, self.name, self.limits)
+
+    def __repr__(self) -> str:
+        return f"<Template {self.key}>"
+
+    def render(self, example: Example, *, seed: int) -> Instruction:
+        """Return the instruction that the template makes of ``example``.
+
+        Raises:
+            TemplateError: It does not apply to the row (rule ``not-applicable``), uses what the row does not
+                have, or goes beyond its bounds.
+        """
+        with self._lock:
+            return self._writer.write(example, seed)
+
+    def render_many(self, examples: Iterable[Example], seeds: Iterable[int] | int) -> list[Instruction | TemplateError]:
+        """Return the instruction of each example, or the error that says why there is none."""
+        write = self._writer.write
+        made: list[Instruction | TemplateError] = []
+        if isinstance(seeds, int):
+            examples = list(examples)
+            seeds = [seeds] * len(examples)
+        with self._lock:
+            for example, seed in zip(examples, seeds, strict=True):
+                try:
+                    made.append(write(example, seed))
+                except TemplateError as error:
+                    made.append(error)
+        return made
+
+
+def _rebuilt(source: str, task: Task, language: str, name: str, limits: Limits) -> Template:
+    return Template(source, task=task, language=language, name=name, limits=limits, find=None)
+
+
+# --- Loading -----------------------------------------------------------------------------------------
+
+_HEAD = re.compile(r"\{#- parts (\{.*\}) -#\}\n")
+
+
+def _split(source: str) -> tuple[dict[str, str], str]:
+    """Return the templates that ``source`` carries at its head, and the rest."""
+    match = _HEAD.match(source)
+    if match is None:
+        return {}, source
+    try:
+        parts = json.loads(match[1])
+    except (ValueError, RecursionError):
+        return {}, source
+    if not all(isinstance(part, str) for part in parts.values()):
+        return {}, source
+    return parts, source[match.end() :]
+
+
+class _Plan:
+    """What is known of a template before any row is seen."""
+
+    def __init__(
+        self, source: str, key: str, task: Task, limits: Limits, find: Callable[[str], str | None] | None
+    ) -> None:
+        self.key = key
+        self.task = task
+        carried, body = _split(source)
+        self._find = carried.get if carried else find
+        self.parts: dict[str, str] = {}
+        self.environment = BoundedEnvironment(limits, find=self.parts.get)
+        self.environment.globals["turns"] = Function(make_turns)
+        tree = self.environment.checked_tree(body, key)
+        self._collect(tree, (key,))
+        self.bundle = _bundle(self.parts, body)
+        self.chain = [tree, *self._parents(tree)]
+        self.declarations: Declarations = take_declarations(self.chain, task, key)
+        self._check_fields()
+        self._check_shape()
+        self._check_leaks()
+        self.runs_root = any(_does_something(node) for unit in self.chain for node in unit.body)
+        self.plain_completion = self._is_plain()
+        self._compile()
+
+    # References ------------------------------------------------------------------------------------
+
+    def _collect(self, tree: nodes.Template, above: tuple[str, ...]) -> None:
+        """Fetch every template that ``tree`` refers to, and what those refer to."""
+        kinds = (nodes.Extends, nodes.Include, nodes.Import, nodes.FromImport)
+        for node in tree.find_all(kinds):
+            name = node.template.value  # type: ignore[attr-defined]
+            source = self._find(name) if self._find is not None and isinstance(name, str) else None
+            if source is None:
+                self.refuse(
+                    "reference",
+                    f'line {node.lineno}: there is no template "{printable(name, 80)}"',
+                    'Another template is named by its key, "task/language/name".',
+                )
+            if name in above:
+                self.refuse("reference", f'line {node.lineno}: "{name}" refers back to itself', "Break the circle.")
+            self.parts[name] = _split(source)[1]
+            self._collect(self.environment.checked_tree(self.parts[name], name), (*above, name))
+
+    def _parents(self, tree: nodes.Template) -> list[nodes.Template]:
+        extends = next((node for node in tree.body if isinstance(node, nodes.Extends)), None)
+        if extends is None:
+            return []
+        name = extends.template.value  # type: ignore[attr-defined]
+        parent = self.environment.checked_tree(self.parts[name], name)
+        return [parent, *self._parents(parent)]
+
+    # Checks ----------------------------------------------------------------------------------------
+
+    def refuse(self, rule: str, what: str, fix: str, expected: str = "") -> NoReturn:
+        expected = expected or "A template has the blocks system (optional), prompt and completion."
+        raise TemplateError(
+            f'The template "{self.key}" is refused: {what}.\n{expected}\n{fix}', template=self.key, rule=rule
+        )
+
+    def _check_fields(self) -> None:
+        for name in self.task.fields:
+            if name in RESERVED:
+                self.refuse(
+                    "field-name",
+                    f'the task "{self.task.name}" has a field called "{name}"',
+                    "Rename the field.",
+                    f"These names are taken in templates: {', '.join(sorted(RESERVED))}.",
+                )
+
+    def _check_shape(self) -> None:
+        known = {block.name for unit in self.chain[1:] for block in unit.find_all(nodes.Block)} | set(BLOCKS)
+        for unit in self.chain:
+            for node in unit.body:
+                if isinstance(node, nodes.Block):
+                    if node.name not in known:
+                        fix = did_you_mean(node.name, known)
+                        self.refuse("blocks", f'line {node.lineno}: a block is called "{printable(node.name)}"', fix)
+                    continue
+                self._check_root_node(node)
+        self.blocks = {block.name: block for unit in reversed(self.chain) for block in unit.find_all(nodes.Block)}
+        needed = ("prompt",) if self.declarations.inverted else ("prompt", "completion")
+        for name in needed:
+            if name not in self.blocks:
+                self.refuse("blocks", f'it has no block "{name}"', f"Add {{% block {name} %}} … {{% endblock %}}.")
+
+    def _check_root_node(self, node: nodes.Node) -> None:
+        for inner in (node, *outside_blocks(node)):
+            if isinstance(inner, nodes.Block) or any(isinstance(c, nodes.Block) for c in inner.iter_child_nodes()):
+                self.refuse("blocks", f"line {inner.lineno}: a block stands inside a condition", "Move it out.")
+        if isinstance(node, nodes.Output):
+            for child in node.nodes:
+                if not isinstance(child, nodes.TemplateData) or child.data.strip():
+                    self.refuse("blocks", f"line {child.lineno}: text stands outside the blocks", "Move it into one.")
+
+    def _check_leaks(self) -> None:
+        """Refuse prompts that show the answer (or, inverted, the field that is asked for)."""
+        secret = self.declarations.inverted or "answer"
+        macros = [macro for unit in self.chain for macro in unit.find_all(nodes.Macro)]
+        expected = f'The prompt is rendered without "{secret}", which is what the model has to give.'
+        for unit in self.chain:
+            for node in unit.body:
+                if isinstance(node, (nodes.Macro, nodes.Block)):
+                    continue
+                line = mentions(secret, names_in(node), macros)
+                if line is not None:
+                    self.refuse(
+                        "leak", f'line {line}: "{secret}" is used outside the completion', "Use it there.", expected
+                    )
+        for name in ("system", "prompt"):
+            block = self.blocks.get(name)
+            line = None if block is None else mentions(secret, self._used_in(block), macros)
+            if line is not None:
+                self.refuse("leak", f'line {line}: the {name} block uses "{secret}"', "Take it out.", expected)
+        completion = self.blocks.get("completion")
+        if completion is not None and not self.parts:
+            if mentions(secret, self._used_in(completion), macros) is None:
+                self.refuse(
+                    "completion", f'the completion never uses "{secret}"', f"Write {{{{ {secret} }}}} in it.", expected
+                )
+
+    def _used_in(self, block: nodes.Block) -> dict[str, int]:
+        """Return the names used in a block, with those of the blocks inside it as they are overridden."""
+        used = names_in(block)
+        for name in nested_blocks(block):
+            used = names_in(self.blocks[name]) | used
+        return used
+
+    def _is_plain(self) -> bool:
+        """Tell whether the completion is nothing but the answer."""
+        block = self.blocks.get("completion")
+        if block is None:
+            return False
+        parts = [part for node in block.body for part in (node.nodes if isinstance(node, nodes.Output) else [node])]
+        shown = [part for part in parts if not (isinstance(part, nodes.TemplateData) and not part.data.strip())]
+        return len(shown) == 1 and isinstance(shown[0], nodes.Name) and shown[0].name == "answer"
+
+    # Compiling -------------------------------------------------------------------------------------
+
+    def _compile(self) -> None:
+        environment = self.environment
+        stored = {"": {name for unit in self.chain for name in stored_names(unit)}}
+        for unit in self.chain:
+            for block in unit.find_all(nodes.Block):
+                stored[block.name] = stored.get(block.name, set()) | stored_names(block)
+        lines = {name: line for unit in reversed(self.chain) for name, line in names_in(unit).items()}
+        environment.mute_blocks = True
+        environment.resolved.clear()
+        codes = [environment.code_of(unit, self.key) for unit in self.chain]
+        self.used = {name for _, name in environment.resolved}
+        for place, name in sorted(environment.resolved):
+            self._check_known(place, name, lines, stored)
+        for name, code in zip(self._parent_names(), codes[1:], strict=True):
+            environment._parts[name] = code.template
+        environment.mute_blocks = bool(codes[1:])
+        self.code = codes[0]
+        self.merged: dict[str, list[Any]] = {}
+        for code in codes:
+            for name, function in code.blocks.items():
+                self.merged.setdefault(name, []).append(function)
+        environment.mute_blocks = False
+
+    def _parent_names(self) -> list[str]:
+        extends = [node for unit in self.chain for node in unit.body if isinstance(node, nodes.Extends)]
+        return [node.template.value for node in extends]  # type: ignore[attr-defined]
+
+    def _check_known(self, place: str, name: str, lines: Mapping[str, int], stored: Mapping[str, set[str]]) -> None:
+        given = [one for one in GIVEN if one not in ("choices", "letters") or chooses(self.task)]
+        known = {*self.task.fields, *given, *self.environment.globals}
+        if name in known or name in stored[""] or name in stored.get(place, ()):
+            return
+        if name in GIVEN:
+            self.refuse(
+                "unknown-name",
+                f'line {lines.get(name, 0)}: the task "{self.task.name}" has no {name}',
+                "Take it out.",
+                "Only tasks whose answer is chosen from labels have choices and letters.",
+            )
+        self.refuse(
+            "unknown-name",
+            f'line {lines.get(name, 0)}: "{printable(name, 80)}" is not known',
+            did_you_mean(name, (*self.task.fields, *given)),
+            f"The fields of {self.task.name} are: {', '.join(self.task.fields)}.",
+        )
+
+
+def _bundle(parts: Mapping[str, str], body: str) -> str:
+    if not parts:
+        return body
+    carried = json.dumps(parts, ensure_ascii=False, sort_keys=True).replace("#}", "#\\u007d")
+    return f"{{#- parts {carried} -#}}\n{body}"
+
+
+def _does_something(node: nodes.Node) -> bool:
+    return not isinstance(node, (nodes.Output, nodes.Block))
+
+
+# --- Rendering ---------------------------------------------------------------------------------------
+
+
+class _Writer:
+    """Renders rows, one after the other, in one context that is filled anew for each."""
+
+    def __init__(self, template: Template, plan: _Plan) -> None:
+        self._template = template
+        self._plan = plan
+        self._task = template.task
+        self._language = template.language
+        self._inverted = template.inverted
+        self._guard = plan.environment.guard
+        self._limit = template.limits.output_chars
+        self._context = Context(plan.environment, {}, template.key, {})
+        self._context.blocks = plan.merged
+        first = {name: functions[0] for name, functions in plan.merged.items()}
+        self._root = plan.code.root if plan.runs_root else None
+        self._system = first.get("system")
+        self._prompt = first["prompt"]
+        self._completion = first.get("completion")
+        self._base = {**plan.environment.globals, "language": template.language}
+        uses_all = bool(plan.parts)
+        self._fields = [
+            (name, field.optional, field.empty)
+            for name, field in template.task.fields.items()
+            if uses_all or name in plan.used or name == self._inverted
+        ]
+        self._uses_turns = "turns" in plan.used or uses_all
+        self._chooses = chooses(template.task)
+        self._uses_choices = uses_all or bool(plan.used & {"choices", "letters"})
+        target = template.task.target
+        self._fixed = target.labels({}) if isinstance(target, Choice) and target.options else None
+        self._from_field = getattr(target, "from_field", None)
+        self._fixed_words = None if self._fixed is None else [self._words(label) for label in self._fixed]
+        self._fixed_choices: tuple[str, ...] | None = None
+        row_names = set(template.task.fields) | set(plan.environment.globals)
+        self._completion_is_fixed = (
+            self._fixed is not None
+            and not uses_all
+            and self._root is None
+            and not self._uses_random()
+            and not self._completion_names() & row_names
+        )
+
+    def _completion_names(self) -> set[str]:
+        block = self._plan.blocks.get("completion")
+        return set() if block is None else set(names_in(block))
+
+    def _uses_random(self) -> bool:
+        drawn = ("random", "choice", "shuffle")
+        return any(node.name in drawn for unit in self._plan.chain for node in unit.find_all(nodes.Filter))
+
+    # One row -----------------------------------------------------------------------------------------
+
+    def write(self, example: Example, seed: int) -> Instruction:
+        try:
+            return self._write(example, seed)
+        except TemplateError:
+            raise
+        except InstructForgeError as error:
+            raise self._error("row", printable(error), example, "Mend the row.") from None
+        except GuardError as error:
+            if error.rule == "not-applicable":
+                raise self._error(error.rule, str(error), example, "Use another template for this row.") from None
+            raise self._plan.code.error_of(error, str(example.origin)) from None
+        except Exception as error:
+            raise self._plan.code.error_of(error, str(example.origin)) from None
+
+    def _write(self, example: Example, seed: int) -> Instruction:
+        guard = self._guard
+        guard.reset()
+        guard.seed = (seed, example.id)
+        inputs = example.inputs
+        values = self._values(inputs)
+        labels = self._labels(inputs) if self._chooses else ()
+        if self._uses_choices:
+            self._give_choices(values, labels)
+        answers = example.answers
+        asked = values.pop(self._inverted, None) if self._inverted else None
+        if self._inverted and answers and answers[0] != NO_ANSWER:
+            values["answer"] = self._answer_words(answers[0], labels)
+        context = self._context
+        context.vars = context.parent = values
+        if self._root is not None:
+            for _ in self._root(context):
+                pass
+        messages: list[Message] = []
+        landings: list[Landing] = []
+        if self._system is not None:
+            content = self._land(*self._gather(self._system), 0, landings)
+            if content:
+                messages.append(Message(role="system", content=content))
+        if self._uses_turns:
+            self._write_turns(messages, landings)
+        else:
+            content = self._land(*self._gather(self._prompt), len(messages), landings)
+            if not content:
+                raise GuardError("not-applicable", "the prompt is empty")
+            messages.append(Message(role="user", content=content))
+        choices: tuple[str, ...] = ()
+        if self._inverted:
+            completion = self._inverted_completion(values, asked, len(messages), landings)
+            trained, labels = True, ()
+        else:
+            guard.random = None
+            choices = self._choices(values, labels) if labels else ()
+            completion = self._answer_completion(values, answers, labels, choices, len(messages), landings)
+            trained = bool(answers)
+        messages.append(Message(role="assistant", content=completion, trained=trained))
+        template = self._template
+        return Instruction(
+            example=example,
+            task=self._task.name,
+            language=self._language,
+            template=template.name,
+            template_sha256=template.sha256,
+            messages=tuple(messages),
+            landings=tuple(landings),
+            labels=labels,
+            choices=choices,
+            cuttable=template.cuttable,
+            inverted=self._inverted,
+        )
+
+    # What the row gives ------------------------------------------------------------------------------
+
+    def _values(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        values: dict[str, Any] = self._base.copy()
+        for name, optional, empty in self._fields:
+            value = inputs.get(name)
+            if type(value) is str:
+                made = Traced(value)
+                made.marks = ((name, None, 0, len(value), True),)
+                values[name] = made
+            elif value is not None:
+                values[name] = _given(value, name, None, 0)
+            elif optional:
+                values[name] = empty
+        return values
+
+    def _labels(self, inputs: Mapping[str, Any]) -> tuple[str, ...]:
+        if self._fixed is not None:
+            return self._fixed
+        if self._from_field is not None and inputs.get(self._from_field) is None:
+            raise GuardError("undefined", f'the row has no "{self._from_field}"')
+        return self._task.target.labels(inputs)
+
+    def _give_choices(self, values: dict[str, Any], labels: Sequence[str]) -> None:
+        words = self._fixed_words
+        if words is not None:
+            values["choices"] = list(words)
+        else:
+            field = self._from_field
+            given = [self._words(label) for label in labels]
+            same = [traced(word, field, item) if word == labels[item] else word for item, word in enumerate(given)]
+            values["choices"] = same if field else given
+        values["letters"] = [_letter(place) for place in range(len(labels))]
+
+    def _words(self, label: str) -> str:
+        words = self._plan.declarations.words
+        return words[label] if words is not None else self._task.target.words(label, self._language)
+
+    def _answer_words(self, answer: Answer, labels: Sequence[str]) -> str:
+        """Return what stands for ``answer`` in the completion: its words, or its letter."""
+        declarations = self._plan.declarations
+        if isinstance(answer, tuple) and (declarations.letters or declarations.words is not None):
+            between = "、" if self._language.startswith("zh") else ", "
+            return between.join(self._answer_words(label, labels) for label in answer)
+        if declarations.letters:
+            if answer not in labels:
+                raise GuardError("answer", f'the answer "{printable(answer, 80)}" is not one of the row\'s choices')
+            return _letter(labels.index(answer))  # type: ignore[arg-type]
+        if declarations.words is not None:
+            if answer not in declarations.words:
+                raise GuardError("answer", f'the answer "{printable(answer, 80)}" is not one of the task\'s labels')
+            return declarations.words[answer]  # type: ignore[index]
+        return self._task.target.words(answer, self._language)
+
+    # Blocks ------------------------------------------------------------------------------------------
+
+    def _gather(self, block: Callable[[Context], Iterable[Any]]) -> tuple[str, list[Mark]]:
+        """Return what a block writes, and the marks of the fields in it."""
+        guard, limit = self._guard, self._limit
+        parts: list[str] = []
+        marks: list[Mark] = []
+        at = 0
+        for piece in block(self._context):
+            kind = type(piece)
+            if kind is Traced:
+                for field, item, start, end, exact in piece.marks:
+                    marks.append((field, item, at + start, at + end, exact))
+            elif kind is not str:
+                piece = guard.text(piece)
+            parts.append(piece)
+            at += len(piece)
+            if at > limit:
+                guard.room(at)
+        return "".join(parts), marks
+
+    def _land(self, text: str, marks: Sequence[Mark], message: int, landings: list[Landing]) -> str:
+        """Return ``text`` without the space around it, and note where the marks come to stand."""
+        content = text.strip()
+        size = len(content)
+        lead = 0 if size == len(text) else len(text) - len(text.lstrip())
+        for field, item, start, end, exact in marks:
+            if end <= start:
+                continue
+            start -= lead
+            end -= lead
+            if start < 0 or end > size:
+                start, end, exact = max(start, 0), min(end, size), False
+                if end <= start:
+                    continue
+            landings.append(Landing(field, message, start, end, item, exact))
+        return content
+
+    def _write_turns(self, messages: list[Message], landings: list[Landing]) -> None:
+        pieces: list[str | Turns] = []
+        size = 0
+        for piece in self._prompt(self._context):
+            if type(piece) is not Turns:
+                piece = self._guard.text(piece)
+            size += len(piece) if isinstance(piece, str) else sum(len(turn.text) for turn in piece.turns)
+            if size > self._limit:
+                self._guard.room(size)
+            pieces.append(piece)
+        turns = spread_turns(pieces)
+        if turns[0].role == "system" and messages:
+            raise GuardError("turns", "the row's turns begin with a system turn, and the template has one too")
+        last = len(turns) - 1
+        for number, turn in enumerate(turns):
+            marks = turn.text.marks if type(turn.text) is Traced else ()
+            text = str(turn.text)
+            if number == last or (turn.role == "user" and number <= 1):
+                text = self._land(text, marks, len(messages), landings)
+            else:
+                landings.extend(
+                    Landing(field, len(messages), *place, item, exact)
+                    for field, item, *place, exact in marks
+                    if place[1] > place[0]
+                )
+            messages.append(turn.to_message(text))
+        if not messages[-1].content:
+            raise GuardError("not-applicable", "the prompt is empty")
+
+    def _answer_completion(
+        self,
+        values: dict[str, Any],
+        answers: Sequence[Answer],
+        labels: Sequence[str],
+        choices: Sequence[str],
+        message: int,
+        landings: list[Landing],
+    ) -> str:
+        if not answers:
+            return ""
+        answer = answers[0]
+        if self._plan.plain_completion:
+            completion = str(self._answer_words(answer, labels)).strip()
+        elif choices and isinstance(answer, str) and answer in labels and self._completion_is_fixed:
+            completion = choices[labels.index(answer)]
+        else:
+            completion = self._complete(values, self._answer_words(answer, labels), message, landings)
+        if not completion:
+            raise GuardError("completion", "the completion is empty")
+        return completion
+
+    def _complete(self, values: dict[str, Any], words: str, message: int, landings: list[Landing]) -> str:
+        assert self._completion is not None
+        values["answer"] = words
+        self._guard.random = None
+        return self._land(*self._gather(self._completion), message, landings)
+
+    def _choices(self, values: dict[str, Any], labels: Sequence[str]) -> tuple[str, ...]:
+        """Return the completion of each label."""
+        if self._fixed_choices is not None:
+            return self._fixed_choices
+        words = [self._answer_words(label, labels) for label in labels]
+        if self._plan.plain_completion:
+            choices = tuple(word.strip() for word in words)
+        else:
+            choices = tuple(self._complete(values, word, 0, []) for word in words)
+        if self._completion_is_fixed:
+            self._fixed_choices = choices
+        return choices
+
+    def _inverted_completion(self, values: dict[str, Any], asked: Any, message: int, landings: list[Landing]) -> str:
+        if not isinstance(asked, str) or not asked.strip():
+            raise GuardError("not-applicable", f'the row has no "{self._inverted}"')
+        values[str(self._inverted)] = asked
+        if self._completion is not None:
+            completion = self._land(*self._gather(self._completion), message, landings)
+        else:
+            marks = asked.marks if type(asked) is Traced else ()
+            completion = self._land(str(asked), marks, message, landings)
+        if not completion:
+            raise GuardError("completion", "the completion is empty")
+        return completion
+
+    def _error(self, rule: str, what: str, example: Example, fix: str) -> TemplateError:
+        key = self._template.key
+        return TemplateError(
+            f'The template "{key}" does not fit the row {printable(example.origin)}: {what}.\n'
+            f'It is for rows of the task "{self._task.name}".\n{fix}',
+            template=key,
+            rule=rule,
+        )
+
+
+def _letter(place: int) -> str:
+    """Return A, B … Z, AA, AB … for 0, 1 …
+
+    >>> [_letter(place) for place in (0, 25, 26, 27, 701, 702)]
+    ['A', 'Z', 'AA', 'AB', 'ZZ', 'AAA']
+    """
+    name = ""
+    place += 1
+    while place:
+        place, rest = divmod(place - 1, 26)
+        name = chr(65 + rest) + name
+    return name
+
+
+def _given(value: Any, field: str, item: int | None, deep: int) -> Any:
+    """Return a row's value as templates see it: texts marked, lists and dicts copied."""
+    if isinstance(value, str):
+        return traced(str(value), field, item)
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    if deep > 20:
+        raise GuardError("depth", f'the field "{field}" is nested too deeply')
+    if isinstance(value, (list, tuple)):
+        items = (place if deep == 0 else item for place in range(len(value)))
+        return [_given(part, field, place, deep + 1) for part, place in zip(value, items, strict=True)]
+    if isinstance(value, Mapping):
+        return {
+            str(key): str(part) if key == "role" and isinstance(part, str) else _given(part, field, item, deep + 1)
+            for key, part in value.items()
+        }
+    raise GuardError("type", f'the field "{field}" holds a {type(value).__name__}, which no template can show')

@@ -1,0 +1,87 @@
+"""Text that remembers where it came from.
+
+A field's text goes into a template as ``Traced``: a ``str`` with marks. A mark says that the characters
+``start`` to ``end`` are text of a field (of its item, in a list), and whether they are the field's whole text,
+unchanged. What is joined keeps its marks, shifted; what is made from a traced text by a filter, a method or a
+slice is marked as inexact. So wherever the text lands, through variables, macros and loops, it is known,
+and nothing has to be searched for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeAlias
+
+__all__ = ["Mark", "Traced", "follow", "join_traced", "traced"]
+
+Mark: TypeAlias = "tuple[Any, int | None, int, int, bool]"
+"""Field, item within a list-valued field, start, end, exact."""
+
+
+class Traced(str):
+    """A text with the marks of the fields that it came from."""
+
+    __slots__ = ("marks",)
+
+    marks: tuple[Mark, ...]
+
+
+def traced(text: str, field: Any, item: int | None = None) -> Traced:
+    """Return ``text`` marked as the whole text of ``field`` (or of one of its items)."""
+    made = Traced(text)
+    made.marks = ((field, item, 0, len(text), True),)
+    return made
+
+
+def follow(source: Any, result: Any) -> Any:
+    """Return ``result``, a text or a list of texts made from ``source``, marked as coming from there.
+
+    A result equal to its source is the source: ``trim`` changes nothing where there is nothing to trim.
+
+    >>> follow(traced("abc", "word"), "ABC").marks
+    (('word', None, 0, 3, False),)
+    """
+    if type(source) is not Traced:
+        return result
+    if type(result) is str:
+        return source if result == source else _inexact(result, source.marks)
+    if type(result) is list or type(result) is tuple:
+        return type(result)(follow(source, part) for part in result)
+    return result
+
+
+def _inexact(text: str, marks: Iterable[Mark]) -> Traced:
+    made = Traced(text)
+    sources = dict.fromkeys((field, item) for field, item, _, _, _ in marks)
+    made.marks = tuple((field, item, 0, len(text), False) for field, item in sources)
+    return made
+
+
+def join_traced(parts: Sequence[str], separator: str = "") -> str:
+    """Return ``separator.join(parts)`` with the parts' marks, shifted to where they stand now.
+
+    >>> join_traced(["<", traced("abc", "word"), ">"]).marks
+    (('word', None, 1, 4, True),)
+    """
+    text = separator.join(parts)
+    if Traced not in map(type, parts) and type(separator) is not Traced:
+        return text
+    marks: list[Mark] = []
+    at = 0
+    gap = len(separator)
+    for number, part in enumerate(parts):
+        if number:
+            if type(separator) is Traced:
+                marks.extend(shifted(separator.marks, at))
+            at += gap
+        if type(part) is Traced:
+            marks.extend(shifted(part.marks, at))
+        at += len(part)
+    made = Traced(text)
+    made.marks = tuple(marks)
+    return made
+
+
+def shifted(marks: Iterable[Mark], by: int) -> Iterable[Mark]:
+    """Return ``marks`` moved ``by`` characters."""
+    return [(field, item, start + by, end + by, exact) for field, item, start, end, exact in marks]
