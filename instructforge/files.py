@@ -6,10 +6,8 @@ or none of it. Journals are appended line by line; a torn last line is cut off b
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -44,6 +42,8 @@ def sha256_of(value: Any) -> str:
         value = value.encode("utf-8", "surrogatepass")
     elif not isinstance(value, bytes):
         value = canonical_json(value).encode("utf-8", "surrogatepass")
+    import hashlib  # here, and tempfile below: listing tasks hashes and writes nothing
+
     return hashlib.sha256(value).hexdigest()
 
 
@@ -52,6 +52,8 @@ def seed_of(run_seed: int, *names: str) -> int:
 
     Seeds depend on what a row is, never on which worker sees it or when.
     """
+    import hashlib
+
     text = "\x1f".join((str(run_seed), *names))
     return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8], "big")
 
@@ -59,6 +61,8 @@ def seed_of(run_seed: int, *names: str) -> int:
 @contextmanager
 def write_atomically(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     """Open a file that takes the place of ``path`` once the block ends without an error."""
+    import tempfile
+
     path.parent.mkdir(parents=True, exist_ok=True)
     text = None if "b" in mode else "utf-8"
     handle = tempfile.NamedTemporaryFile(  # noqa: SIM115  (closed below, on both ways out)

@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
-from importlib import import_module, metadata
+from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -41,6 +41,7 @@ from instructforge.errors import (
 )
 from instructforge.extras import extra_of
 from instructforge.hookspecs import PREFIX, PROJECT
+from instructforge.installed import EntryPoint, Unreadable, folded, installed_entry_points
 from instructforge.plugincheck import KINDS, check_component, check_hooks
 from instructforge.registry import Registry
 from instructforge.tasks import Task
@@ -96,16 +97,6 @@ class EventFailure:
     error: BaseException
 
 
-@frozen
-class _Found:
-    """An entry point of our group, not imported yet."""
-
-    name: str
-    distribution: str
-    version: str
-    load: Callable[[], object] = field(repr=False)
-
-
 class Forge:
     """What is known to this InstructForge: tasks, templates and every kind of component.
 
@@ -156,14 +147,14 @@ class Forge:
         Raises:
             UnknownNameError: A name to be disabled is that of no installed plugin or distribution.
         """
-        found, failures = _installed()
+        found, unreadable = installed_entry_points(GROUP)
         names = [*disabled, *_names_in_environment()]
         known = {BUILTIN, *(name for entry in found for name in (entry.name, entry.distribution))}
-        blocked = _blocked(names, known | {failure.name for failure in failures})
-        forge = cls(builtins=_folded(BUILTIN) not in blocked)
-        forge.failures += failures
+        blocked = _blocked(names, known | {one.distribution for one in unreadable})
+        forge = cls(builtins=folded(BUILTIN) not in blocked)
+        forge.failures += [_unreadable(one) for one in unreadable if folded(one.distribution) not in blocked]
         for entry in found:
-            if {_folded(entry.name), _folded(entry.distribution)} & blocked:
+            if {folded(entry.name), folded(entry.distribution)} & blocked:
                 forge.disabled.append(PluginInfo(entry.name, entry.distribution, entry.version))
             else:
                 forge._let_in(entry)
@@ -183,11 +174,11 @@ class Forge:
     def _start(self, plugins: Iterable[object], disabled: Iterable[str], builtins: bool) -> None:
         given = [(plugin, _default_name(plugin)) for plugin in plugins]
         blocked = _blocked(disabled, {BUILTIN, *(name for _, name in given)})
-        if builtins and _folded(BUILTIN) not in blocked:
+        if builtins and folded(BUILTIN) not in blocked:
             own = import_module("instructforge.builtin")
             self._register(own, PluginInfo(BUILTIN, "instructforge", __version__, own.__name__))
         for plugin, name in given:
-            if _folded(name) in blocked:
+            if folded(name) in blocked:
                 self.disabled.append(PluginInfo(name, module=_module_of(plugin)))
             else:
                 self.register(plugin, name)
@@ -294,7 +285,7 @@ class Forge:
                 provides[hook] = names
         return PluginInfo(info.name, info.distribution, info.version, info.module, provides)
 
-    def _let_in(self, entry: _Found) -> None:
+    def _let_in(self, entry: EntryPoint) -> None:
         """Import and register an installed plugin; whatever it does, the next one gets its turn."""
         try:
             if entry.name in self._infos:
@@ -420,51 +411,7 @@ def _call(implementation: pluggy.HookImpl, values: Mapping[str, Any]) -> Iterato
         yield EventFailure(implementation.plugin_name, event.removeprefix(PREFIX), error)
 
 
-# --- What is installed --------------------------------------------------------------------------------
-
-
-def _installed() -> tuple[list[_Found], list[PluginFailure]]:
-    """Return the entry points of our group, sorted, and the distributions whose list of them is unreadable."""
-    failures: list[PluginFailure] = []
-    try:
-        points = list(metadata.entry_points(group=GROUP))
-    except Exception:  # one malformed entry_points.txt, of whatever project, stops the whole look-up
-        points = list(_readable_points(failures))
-    sources: dict[int, tuple[str, str]] = {}
-    found = [_Found(point.name, *_source(point, sources), point.load) for point in points]
-    return sorted(found, key=lambda entry: (_folded(entry.distribution), entry.name)), failures
-
-
-def _readable_points(failures: list[PluginFailure]) -> Iterator[metadata.EntryPoint]:
-    """Read each distribution's entry points by itself; report the unreadable ones that speak of us."""
-    seen: set[str] = set()
-    for distribution in metadata.distributions():
-        try:
-            text = distribution.read_text("entry_points.txt") or ""
-            name = str(distribution.metadata["Name"])
-            if f"[{GROUP}]" not in text or _folded(name) in seen:
-                continue
-            seen.add(_folded(name))
-            yield from [point for point in distribution.entry_points if point.group == GROUP]
-        except Exception as error:
-            wrapped = PluginImportError(
-                f'The entry points of "{printable(name, 80)}" cannot be read: {_one_line(error)}'
-            )
-            failures.append(PluginFailure(name, name, distribution.version, wrapped, f'Reinstall "{name}".'))
-
-
-def _source(point: metadata.EntryPoint, cache: dict[int, tuple[str, str]]) -> tuple[str, str]:
-    """Return the name and version of the distribution of an entry point, its metadata parsed once."""
-    distribution = point.dist
-    if distribution is None:
-        return "", ""
-    if id(distribution) not in cache:
-        try:
-            about = distribution.metadata
-            cache[id(distribution)] = (str(about["Name"] or ""), str(about["Version"] or ""))
-        except Exception:  # a damaged METADATA is no reason not to load the plugin
-            cache[id(distribution)] = ("", "")
-    return cache[id(distribution)]
+# --- What is to be left out ---------------------------------------------------------------------------
 
 
 def _names_in_environment() -> list[str]:
@@ -474,17 +421,12 @@ def _names_in_environment() -> list[str]:
 def _blocked(names: Iterable[str], known: Iterable[str]) -> set[str]:
     """Return the folded ``names``, every one of which has to be known."""
     known = {name for name in known if name}
-    by_folded = {_folded(name): name for name in known}
+    by_folded = {folded(name) for name in known}
     names = [names] if isinstance(names, str) else list(names)
     for name in names:
-        if _folded(name) not in by_folded:
+        if folded(name) not in by_folded:
             raise UnknownNameError("plugin or distribution", name, known)
-    return {_folded(name) for name in names}
-
-
-def _folded(name: str) -> str:
-    """Return ``name`` as package names are compared: case and the kind of dash do not count."""
-    return name.lower().replace("_", "-").replace(".", "-")
+    return {folded(name) for name in names}
 
 
 # --- Names, modules, errors ---------------------------------------------------------------------------
@@ -532,6 +474,11 @@ def _cause(error: BaseException) -> str:
     if isinstance(error, SystemExit):
         return f"it called sys.exit({printable(error.code, 80)})"
     return _one_line(error)
+
+
+def _unreadable(one: Unreadable) -> PluginFailure:
+    error = PluginImportError(f'The plugins of "{printable(one.distribution, 80)}" cannot be told: {one.reason}')
+    return PluginFailure(one.distribution, one.distribution, one.version, error, "Reinstall it, or ask its author.")
 
 
 def _hint(error: PluginError, name: str) -> str:
