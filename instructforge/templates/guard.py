@@ -215,7 +215,11 @@ class Guard:
 
     def generation(self, *, caller: Macro) -> str:
         """Return the body of a ``generation`` tag, which chat templates put around what a model writes."""
-        return caller()
+        body: str = caller()
+        made = Traced(body)
+        inner = body.marks if type(body) is Traced else ()
+        made.marks = (("generation", None, 0, len(body), True), *inner)
+        return made
 
     # --- Operators -----------------------------------------------------------------------------------
 
