@@ -220,7 +220,7 @@ class Run:
             forge=self.forge,
             seed=self.recipe.seed,
             resamples=self.recipe.evaluate.resamples,
-            train=self.instructions("train") if "train" in split_names(self.folder) else None,
+            train=self.instructions("train") if "train" in split_names(self.folder) else (),
             ledger=read_ledger(self.folder),
             training=_training_json(self.folder),
             fingerprints=self._fingerprints(),
@@ -241,7 +241,7 @@ class Run:
         """Return a line for each gate of the recipe that the report does not reach."""
         lines = []
         for name, least in self.recipe.evaluate.gates.items():
-            value = report.value(name)
+            value = report.metrics.get(name, {}).get("value")
             if value is None or value < least:
                 lines.append(
                     f"gate missed: {name} is {'not measured' if value is None else f'{value:.4f}'}, not {least}"

@@ -6,6 +6,7 @@ All problems of a recipe are reported at once, each with its key path. Types are
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -46,7 +47,9 @@ class DataPlan:
         format: Name of a reader.
         normalizer: Name of a normalizer.
         columns: Task field (or ``answer``) → the column of the file that holds it.
-        options: Options of the reader and the normalizer.
+        options: Options of the reader.
+        constants: Values that every row has beside its own, such as a closed set of ``choices``; a text that
+            begins with ``@`` names a JSON file that holds the value.
     """
 
     files: tuple[str, ...] = field(default=(), converter=_paths)
@@ -57,9 +60,15 @@ class DataPlan:
     normalizer: str | None = None
     columns: Mapping[str, str] = field(factory=dict)
     options: Mapping[str, Any] = field(factory=dict)
+    constants: Mapping[str, Any] = field(factory=dict)
 
     def sources(self, folder: Path) -> list[Source]:
-        """Return the files as the build takes them; relative paths start from ``folder``."""
+        """Return the files as the build takes them; relative paths start from ``folder``.
+
+        Raises:
+            ConfigError: A constant's file cannot be read.
+        """
+        constants = {name: _constant(value, folder) for name, value in self.constants.items()}
         splits = ((None, self.files), ("train", self.train), ("validation", self.validation), ("test", self.test))
         return [
             Source(
@@ -69,10 +78,21 @@ class DataPlan:
                 normalizer=self.normalizer,
                 columns=self.columns,
                 options=self.options,
+                constants=constants,
             )
             for split, paths in splits
             for path in paths
         ]
+
+
+def _constant(value: Any, folder: Path) -> Any:
+    if not (isinstance(value, str) and value.startswith("@")):
+        return value
+    path = folder / Path(value[1:]).expanduser()
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(f'the constant "{printable(value)}" cannot be read as JSON: {printable(error)}') from None
 
 
 def _located(path: str, folder: Path) -> str:

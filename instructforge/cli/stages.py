@@ -31,7 +31,10 @@ _DATA_OPTIONS = (
     click.option("--format", "reader", metavar="NAME", help="Reader, where the file leaves a choice."),
     click.option("--normalizer", metavar="NAME", help="Normalizer, where the rows leave a choice."),
     click.option("--column", "columns", multiple=True, metavar="FIELD=COLUMN", help="Where a field stands."),
-    click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="Option of reader and normalizer."),
+    click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="Option of the reader."),
+    click.option(
+        "--constant", "constants", multiple=True, metavar="KEY=VALUE", help="Put into every row; @FILE is JSON."
+    ),
     click.option("--language", metavar="LANG", help="Language of the rows; told by their script if left out."),
     click.option("--seed", type=int, help="Seed of everything in the run (42)."),
     click.option("--workers", type=click.IntRange(1), help="Processes that build; the bytes are the same."),
@@ -235,6 +238,7 @@ def _recipe_values(data: Mapping[str, Any]) -> dict[str, Any]:
     plan = files | _said({"format": data["reader"], "normalizer": data["normalizer"]})
     plan["columns"] = _pairs(data["columns"], "--column")
     plan["options"] = _pairs(data["options"], "--option")
+    plan["constants"] = _pairs(data["constants"], "--constant")
     values = {"task": data["task"], "data": plan} | _said({"language": data["language"], "seed": data["seed"]})
     return values | ({"build": {"workers": data["workers"]}} if data["workers"] else {})
 
@@ -253,7 +257,7 @@ def _pairs(given: tuple[str, ...], option: str) -> dict[str, Any]:
         if not key or not equals:
             raise ConfigError(f'{option} takes KEY=VALUE, not "{pair}"')
         try:
-            pairs[key] = value if option == "--column" else yaml.safe_load(value)
+            pairs[key] = value if option == "--column" or value.startswith("@") else yaml.safe_load(value)
         except yaml.YAMLError:
             pairs[key] = value
     return pairs
