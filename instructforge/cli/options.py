@@ -27,13 +27,13 @@ class State:
     debug: bool = False
     _forge: Forge | None = field(default=None, init=False)
 
-    def forge(self) -> Forge:
+    def forge(self, *, quietly: bool = False) -> Forge:
         """Return the ``Forge`` of this call, with plugins discovered once; failed ones are noted on stderr."""
         if self._forge is None:
             from instructforge.plugins import Forge  # `--help` has no need of plugins
 
             self._forge = Forge.discover(disabled=self.disabled)
-            for failure in self._forge.failures:
+            for failure in () if quietly else self._forge.failures:
                 say_notice(f"{failure}\n{failure.hint}")
         return self._forge
 

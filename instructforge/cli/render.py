@@ -1,0 +1,207 @@
+"""``instructforge render``: instructions without a model, from a task's samples or from a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from fnmatch import fnmatchcase
+from itertools import chain, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from instructforge.cli.options import json_option, pass_forge
+from instructforge.cli.output import say, say_json, say_notice
+from instructforge.data import Example, Instruction, Row
+from instructforge.errors import ConfigError, DataError, TemplateError, UnknownNameError
+
+if TYPE_CHECKING:
+    from instructforge.components import Normalizer, RowOrError
+    from instructforge.plugins import Forge
+    from instructforge.tasks import Task
+    from instructforge.templates.library import TemplateRef
+
+__all__ = ["render"]
+
+_FIRST_ROWS = 50
+"""Rows by which a normalizer is told, as in a build."""
+
+
+@click.command()
+@click.argument("task")
+@click.option("--input", "inputs", multiple=True, metavar="FILE", help="Raw data; the task's samples if left out.")
+@click.option("--format", "reader", metavar="NAME", help="Reader, where the file leaves a choice.")
+@click.option("--normalizer", metavar="NAME", help="Normalizer, where the rows leave a choice.")
+@click.option("--column", "columns", multiple=True, metavar="FIELD=COLUMN", help="Where a field stands.")
+@click.option("--language", metavar="CODE", help="Language of the rows; told by their script if left out.")
+@click.option("--template", "patterns", multiple=True, metavar="NAME", help="Template: exam, en/exam, qa/en/*.")
+@click.option("--n", "count", type=click.IntRange(1), default=3, show_default=True, help="Instructions to show.")
+@click.option("--seed", type=int, default=42, show_default=True, help="Of whatever the templates draw.")
+@json_option
+@pass_forge
+def render(
+    forge: Forge,
+    task: str,
+    inputs: tuple[str, ...],
+    reader: str | None,
+    normalizer: str | None,
+    columns: tuple[str, ...],
+    language: str | None,
+    patterns: tuple[str, ...],
+    count: int,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Show instructions of TASK as a model would read them: each turn, what is trained, where fields stand."""
+    found = forge.tasks.get(task)
+    refs = _chosen_templates(forge, found, language, patterns)
+    rows: Iterable[Example]
+    if inputs:
+        mapping = _mapping(columns)
+        rows = chain.from_iterable(_examples(forge, found, Path(path), reader, normalizer, mapping) for path in inputs)
+    elif reader or normalizer or columns:
+        raise ConfigError("--format, --normalizer and --column go with --input FILE")
+    else:
+        rows = (sample.to_example(number) for number, sample in enumerate(found.samples))
+    made: list[Instruction] = []
+    for instruction in islice(_renderings(forge, rows, refs, language, seed), count):
+        made.append(instruction)
+        if not as_json:
+            _show(instruction)
+    if not made:
+        raise ConfigError(
+            f'there is nothing to show: no row of "{task}" fits a template{f" in {language}" if language else ""}'
+        )
+    if as_json:
+        say_json("render/1", {"task": task, "instructions": [instruction.to_json() for instruction in made]})
+
+
+def _show(instruction: Instruction) -> None:
+    from instructforge.cli.showing import say_instruction
+
+    origin = instruction.example.origin
+    say(f"{instruction.task}/{instruction.language}/{instruction.template} × {origin}")
+    say_instruction(instruction)
+    if instruction.choices:
+        say(f"  choices: {' | '.join(instruction.choices)}")
+    say()
+
+
+def _mapping(columns: Iterable[str]) -> Mapping[str, str]:
+    pairs = [pair.partition("=") for pair in columns]
+    wrong = [
+        f'--column is "{name}{mark}{column}", not FIELD=COLUMN' for name, mark, column in pairs if not (name and column)
+    ]
+    if wrong:
+        raise ConfigError(wrong)
+    return {name: column for name, _, column in pairs}
+
+
+def _chosen_templates(forge: Forge, task: Task, language: str | None, patterns: Iterable[str]) -> list[TemplateRef]:
+    refs = forge.templates.refs(task.name, language)
+    patterns = list(patterns)
+    for pattern in patterns:
+        if not any(_fits(ref, pattern) for ref in refs):
+            raise UnknownNameError("template", pattern, (ref.key for ref in refs))
+    return [ref for ref in refs if not patterns or any(_fits(ref, pattern) for pattern in patterns)]
+
+
+def _fits(ref: TemplateRef, pattern: str) -> bool:
+    return any(fnmatchcase(name, pattern) for name in (ref.name, f"{ref.language}/{ref.name}", ref.key))
+
+
+# --- Rows ---------------------------------------------------------------------------------------------
+
+
+def _examples(
+    forge: Forge,
+    task: Task,
+    path: Path,
+    reader: str | None,
+    normalizer: str | None,
+    columns: Mapping[str, str],
+) -> Iterator[Example]:
+    """Yield the good examples of a file; say why others are none."""
+    from instructforge.normalizers import choose, map_columns
+    from instructforge.readers import choose_reader
+
+    rows = iter(choose_reader(path, forge.readers, reader).read(path, {}))
+    first = list(islice(rows, _FIRST_ROWS))
+    good = [Row(map_columns(row.values, columns), row.origin) for row in first if isinstance(row, Row)]
+    if normalizer is None:
+        chosen = choose(task, forge.normalizers_for(task), good, source=str(path))
+    else:
+        chosen = forge.normalizers.get(normalizer)
+    for row in chain(first, rows):
+        yield from _normalised(task, chosen, row, columns)
+
+
+def _normalised(task: Task, normalizer: Normalizer, row: RowOrError, columns: Mapping[str, str]) -> Iterator[Example]:
+    from instructforge.normalizers import map_columns
+
+    try:
+        if isinstance(row, DataError):
+            raise row
+        made = normalizer.function(Row(map_columns(row.values, columns), row.origin))
+        for number, example in enumerate([made] if isinstance(made, Example) else made):
+            task.check(example)
+            yield _with_place(example, row, number)
+    except DataError as error:
+        origin = error.origin or getattr(row, "origin", None)
+        say_notice(f"{origin}: {error}{f' ({error.fix})' if error.fix else ''}")
+
+
+def _with_place(example: Example, row: Row, number: int) -> Example:
+    from attrs import evolve
+
+    from instructforge.data import Origin
+
+    origin = row.origin if example.origin == Origin("memory") else example.origin
+    return evolve(example, id=example.id or f"{origin}-{number}", origin=origin)
+
+
+# --- Renderings ---------------------------------------------------------------------------------------
+
+
+def _renderings(
+    forge: Forge, rows: Iterable[Example], refs: list[TemplateRef], language: str | None, seed: int
+) -> Iterator[Instruction]:
+    """Yield each example under one template of its language, the templates by turns."""
+    turn: dict[str, int] = {}
+    for example in rows:
+        spoken = example.language or language or _language(example)
+        fitting = [ref for ref in refs if ref.language == spoken]
+        start = turn.get(spoken, 0)
+        for step in range(len(fitting)):
+            instruction = _rendered(forge, fitting[(start + step) % len(fitting)], example, seed)
+            if instruction is not None:
+                turn[spoken] = start + step + 1
+                yield instruction
+                break
+
+
+def _rendered(forge: Forge, ref: TemplateRef, example: Example, seed: int) -> Instruction | None:
+    from instructforge.files import seed_of
+
+    try:
+        return forge.template(ref.key).render(example, seed=seed_of(seed, example.id, ref.key))
+    except TemplateError as error:
+        if error.rule != "not-applicable":
+            say_notice(str(error))
+    return None
+
+
+def _language(example: Example) -> str:
+    from instructforge.building.making import language_of
+
+    return language_of(" ".join(_texts(example.inputs.values())))
+
+
+def _texts(values: Iterable[Any]) -> Iterator[str]:
+    for value in values:
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, Mapping):
+            yield from _texts(value.values())
+        elif isinstance(value, (list, tuple)):
+            yield from _texts(value)
