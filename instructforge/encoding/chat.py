@@ -470,7 +470,7 @@ class ChatEncoder:
             if isinstance(one, Features):
                 stats.encoded += 1
                 stats.tokens += len(one.input_ids)
-                stats.trained_tokens += sum(label != IGNORED for label in one.labels)
+                stats.trained_tokens += len(one.labels) - list(one.labels).count(IGNORED)
                 stats.longest = max(stats.longest, len(one.input_ids))
             else:
                 stats.errors[getattr(one, "rule", "too-long")] += 1

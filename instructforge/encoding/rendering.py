@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any, Final
 
-from instructforge.errors import ConfigError, TemplateError, printable
+from instructforge.errors import ConfigError, printable
+from instructforge.templates.chat import compile_chat_template
 
 __all__ = ["PLAIN_TEMPLATE", "ChatRenderer", "chat_template_of", "pin"]
 
@@ -49,76 +49,26 @@ def pin(source: str, pinned: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class ChatRenderer:
-    """Renders chats with one chat template, under the values pinned for it.
+    """Renders chats with one chat template, under the values pinned for it and within the bounds of templates.
 
     Args:
         source: The chat template.
         special_tokens: ``bos_token`` and the like, as chat templates see them.
         pinned: Values for the template; ``date`` is what ``strftime_now`` tells.
+
+    Raises:
+        TemplateError: It is no template, or goes beyond its bounds.
     """
 
     def __init__(self, source: str, special_tokens: Mapping[str, str], pinned: Mapping[str, Any]) -> None:
-        from jinja2 import TemplateError as JinjaError
-
-        self.source = source
+        today = datetime.fromisoformat(str(pinned["date"])) if "date" in pinned else None
         self._variables = {**special_tokens, **{key: part for key, part in pinned.items() if key != "date"}}
-        self._error = JinjaError
-        try:
-            self._template = _environment(pinned.get("date")).from_string(source)
-        except JinjaError as error:
-            raise _refused(error) from None
+        self._template = compile_chat_template(source, now=today)
 
     def __call__(self, messages: Sequence[Mapping[str, Any]], generate: bool) -> str:
         """Return the text of a chat.
 
         Raises:
-            TemplateError: The template refuses the chat or fails on it.
+            TemplateError: The template refuses the chat, fails on it, or goes beyond its bounds.
         """
-        try:
-            return str(
-                self._template.render(
-                    messages=messages, tools=None, documents=None, add_generation_prompt=generate, **self._variables
-                )
-            )
-        except (self._error, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
-            raise _refused(error) from None
-
-
-def _refused(error: Exception) -> TemplateError:
-    return TemplateError(
-        f"The chat template refuses this chat: {printable(error)}.\n"
-        "It may want turns that alternate, or know fewer roles.\n"
-        "Change the task's template, or use another chat template.",
-        rule="chat-refused",
-    )
-
-
-def _environment(today: str | None) -> Any:
-    from jinja2 import TemplateError as JinjaError
-    from jinja2.ext import Extension, loopcontrols
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-    class Generation(Extension):
-        tags = {"generation"}  # noqa: RUF012
-
-        def parse(self, parser: Any) -> Any:
-            next(parser.stream)
-            return parser.parse_statements(("name:endgeneration",), drop_needle=True)
-
-    def raise_exception(message: str) -> None:
-        raise JinjaError(message)
-
-    def tojson(
-        value: Any, ensure_ascii: bool = False, indent: Any = None, separators: Any = None, sort_keys: bool = False
-    ) -> str:
-        return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
-
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols]
-    )
-    environment.filters["tojson"] = tojson
-    environment.globals["raise_exception"] = raise_exception
-    if today is not None:
-        now = datetime.fromisoformat(today)
-        environment.globals["strftime_now"] = now.strftime
-    return environment
+        return self._template.render(messages, add_generation_prompt=generate, **self._variables)
