@@ -1,0 +1,676 @@
+"""``build``: reads, has the rows made, keeps count, and writes.
+
+Everything here happens in the order of the input, in one process: ids, duplicates, limits, shards, checkpoints.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import inspect
+import re
+import shutil
+import sqlite3
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
+from fnmatch import fnmatchcase
+from importlib.metadata import version
+from itertools import chain, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import attrs
+from attrs import define, frozen
+
+from instructforge import __version__
+from instructforge.building.inputs import Input, open_inputs
+from instructforge.building.ledger import (
+    LEDGER,
+    QUARANTINE,
+    SCHEMA,
+    TEMPLATES,
+    SourceTally,
+    Tally,
+    read_ledger,
+    used_templates,
+)
+from instructforge.building.making import Built, Maker, Outcome, Plan, quarantine_entry
+from instructforge.building.settings import SPLITS, BuildSettings, Source
+from instructforge.building.shards import DATA, shard_name, to_bytes, write_shard
+from instructforge.building.state import State
+from instructforge.building.workers import Batch, Done, outcomes
+from instructforge.components import RowOrError
+from instructforge.data import Row
+from instructforge.errors import ConfigError, DataError, InstructForgeError, TemplateError, did_you_mean, printable
+from instructforge.files import exclusive_lock, sha256_of, write_atomically, write_json
+
+if TYPE_CHECKING:
+    from instructforge.plugins import Forge
+    from instructforge.tasks import Task
+    from instructforge.templates.template import Template
+
+__all__ = ["BuildResult", "Progress", "build"]
+
+Progress: TypeAlias = "Callable[[str, int, int | None], None]"
+"""Called with (stage, done, total or None), a few times a second at most."""
+
+_BATCH_ROWS = 256
+_BATCH_CHARACTERS = 2_000_000
+_SPILL_BYTES = 16 << 20
+"""Bytes of rows that wait in memory for their shard; beyond that they wait on disk."""
+_PROGRESS_S = 0.25
+_SHARD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*-\d{5}\.parquet\Z")
+
+
+@frozen
+class BuildResult:
+    """What a build has made.
+
+    Attributes:
+        folder: The run folder.
+        ledger: The ledger, as in ``ledger.json``.
+        messages: What happened this time and is none of the output's business: reused, resumed, begun anew.
+    """
+
+    folder: Path
+    ledger: Mapping[str, Any]
+    messages: tuple[str, ...] = ()
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Return the number of instructions of each split."""
+        return {name: part["instructions"] for name, part in self.ledger["splits"].items()}
+
+    @property
+    def templates(self) -> dict[str, str]:
+        """Return the source of every template used, by key."""
+        return used_templates(self.folder)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Return what a person should look at before going on."""
+        return tuple(self.ledger["warnings"])
+
+
+def build(
+    forge: Forge,
+    task: Task | str,
+    sources: Sequence[Source],
+    out: Path,
+    settings: BuildSettings | None = None,
+    *,
+    progress: Progress | None = None,
+    checkpoint_s: float = 2.0,
+) -> BuildResult:
+    """Build instructions from raw files.
+
+    A build that was broken off goes on; one that is complete with the same inputs, settings and templates is
+    not done again; if any of these has changed, it is done anew.
+
+    Args:
+        forge: The plugins.
+        task: The task, or its name.
+        sources: The files.
+        out: The run folder.
+        settings: How to build.
+        progress: Told how far it is.
+        checkpoint_s: Seconds between two checkpoints. It has no influence on the output.
+
+    Raises:
+        ConfigError: Something asked for is not there or is ambiguous.
+        DataError: A file cannot be read as a whole, too many rows are bad, or nothing was built. Ledger and
+            quarantine are written in the last two cases.
+        RunLockedError: Another process works in the folder.
+    """
+    found = forge.tasks.get(task) if isinstance(task, str) else task
+    chosen = settings or BuildSettings()
+    with exclusive_lock(Path(out)), _disk_full_explained(Path(out)):
+        inputs = open_inputs(forge, found, sources, Path(out))
+        templates, warnings = _templates(forge, found, chosen)
+        identity = _identity(forge, found, inputs, chosen, templates)
+        run = _Build(Path(out), found, inputs, chosen, templates, warnings, identity, progress)
+        return run.result(checkpoint_s)
+
+
+class _disk_full_explained:
+    """Turns the ways in which a full disk shows itself into one clear error."""
+
+    def __init__(self, out: Path) -> None:
+        self._out = out
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        full = full or (isinstance(error, sqlite3.OperationalError) and "full" in str(error))
+        if full:
+            raise InstructForgeError(
+                f'The disk that holds "{printable(self._out)}" is full.\n'
+                "What was built so far is kept.\nMake room and run the same command again: it goes on from there."
+            ) from error
+
+
+# --- What decides the output --------------------------------------------------------------------------
+
+
+def _templates(forge: Forge, task: Task, settings: BuildSettings) -> tuple[list[Template], list[str]]:
+    """Return the templates to use, by key, and a warning for each that is left out because it is broken.
+
+    Raises:
+        ConfigError: There are none, or one that the settings name is not there.
+        TemplateError: One that the settings name is broken.
+    """
+    refs = forge.templates.refs(task=task.name)
+    chosen = [ref for ref in refs if not settings.templates or any(_names(ask, ref.key) for ask in settings.templates)]
+    for ask in settings.templates:
+        if not any(_names(ask, ref.key) for ref in refs):
+            known = [ref.key for ref in refs] + [ref.name for ref in refs]
+            raise ConfigError(
+                f'the task "{task.name}" has no template "{printable(ask, 80)}". {did_you_mean(ask, known)}'
+            )
+    templates, warnings = [], []
+    for ref in chosen:
+        try:
+            templates.append(forge.templates.load(ref.key, task))
+        except TemplateError as error:
+            if settings.templates:
+                raise
+            warnings.append(f'the template "{ref.key}" is broken and left out: {str(error).splitlines()[0]}')
+    if not any(not template.inverted for template in templates):
+        fix = "; ".join(warnings) or f"add one: templates/{task.name}/<language>/<name>.jinja"
+        raise ConfigError(f'the task "{task.name}" has no template to build with. {fix}')
+    return templates, warnings
+
+
+def _names(ask: str, key: str) -> bool:
+    """Tell whether ``ask`` names the template: its name, its language and name, its key, or a pattern of these.
+
+    >>> _names("exam", "qa/en/exam"), _names("en/*", "qa/en/exam"), _names("zh/exam", "qa/en/exam")
+    (True, True, False)
+    """
+    parts = key.split("/")
+    return any(fnmatchcase("/".join(parts[start:]), ask) for start in range(len(parts)))
+
+
+def _identity(
+    forge: Forge, task: Task, inputs: Sequence[Input], settings: BuildSettings, templates: Sequence[Template]
+) -> dict[str, Any]:
+    """Return everything that decides the output: two builds with the same identity make the same bytes."""
+    return {
+        "task": task.name,
+        "settings": settings.to_json(),
+        "sources": [one.identity() for one in inputs],
+        "templates": {template.key: template.sha256 for template in templates},
+        "code": sha256_of(
+            [_code_of(task), *(_code_of(part) for one in inputs for part in (one.reader, one.normalizer))]
+        ),
+        "versions": {"instructforge": __version__, "pyarrow": version("pyarrow")},
+    }
+
+
+def _code_of(part: object) -> list[str]:
+    """Return what tells a component from a changed one: its own values, and the source of where it is defined."""
+    shown = _described(part)
+    function = getattr(part, "function", None) or type(part)
+    module = sys.modules.get(getattr(function, "__module__", "") or "")
+    try:
+        source = inspect.getsource(module) if module is not None else ""
+    except (OSError, TypeError):
+        source = ""
+    return [shown, sha256_of(source)]
+
+
+def _described(value: Any) -> str:
+    """Return a value as text that is the same in every process: sets sorted, no addresses."""
+    if attrs.has(type(value)):
+        parts = ((part.name, _described(getattr(value, part.name))) for part in attrs.fields(type(value)))
+        return f"{type(value).__name__}({', '.join(f'{name}={text}' for name, text in parts)})"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_described(key)}: {_described(part)}" for key, part in value.items()) + "}"
+    if isinstance(value, (set, frozenset)):
+        return "{" + ", ".join(sorted(map(_described, value))) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(_described, value)) + "]"
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
+
+
+# --- The build ----------------------------------------------------------------------------------------
+
+
+@define
+class _Shards:
+    """The shards of one split: those written, and the rows that wait for the next."""
+
+    written: list[dict[str, Any]]
+    on_disk: int
+    """Rows that wait in the state."""
+    waiting: list[bytes]
+    size: int = 0
+
+
+class _Stop(Exception):
+    """The build has to end here, with a report."""
+
+
+class _Build:
+    """One build, from its inputs to its files."""
+
+    def __init__(
+        self,
+        out: Path,
+        task: Task,
+        inputs: Sequence[Input],
+        settings: BuildSettings,
+        templates: Sequence[Template],
+        warnings: Sequence[str],
+        identity: Mapping[str, Any],
+        progress: Progress | None,
+    ) -> None:
+        self.out, self.task, self.inputs, self.settings = out, task, inputs, settings
+        self.templates, self.identity, self.progress = list(templates), identity, progress
+        self.warnings = [*warnings, *self._template_warnings()]
+        self.fingerprint = sha256_of(identity)
+        self.tally = Tally([SourceTally() for _ in inputs])
+        self.shards = {split: _Shards([], 0, []) for split in self._splits()}
+        self.at = (0, 0)
+        """The source, and how many of its records, up to which everything is merged."""
+        self.messages: list[str] = []
+        self._told = 0.0
+
+    def _splits(self) -> list[str]:
+        """Return the splits asked for: train, validation, test first, then others by name."""
+        names = {one.source.split for one in self.inputs if one.source.split}
+        if any(one.source.split is None for one in self.inputs):
+            names |= {name for name, share in self.settings.split.items() if share > 0}
+        return [name for name in SPLITS if name in names] + sorted(names - set(SPLITS))
+
+    def result(self, checkpoint_s: float) -> BuildResult:
+        """Return the build's result: found complete, or made now."""
+        done = self._found_complete()
+        if done is not None:
+            shutil.rmtree(self.out / ".build", ignore_errors=True)
+            return BuildResult(self.out, done, ("built before, from the same inputs with the same settings",))
+        self.state = State(self.out, self.fingerprint)
+        with closing(self.state):
+            self._take_up()
+            stopped = self._run(checkpoint_s)
+            ledger = self._finish(stopped)
+        if stopped:
+            raise DataError(
+                f"{stopped}\nThe reasons: {self._reasons()}\n"
+                f"Look at {self.out / QUARANTINE}: it names every bad row with a fix.",
+                rule="build-stopped",
+            )
+        return BuildResult(self.out, ledger, tuple(self.messages))
+
+    # --- Beginning ------------------------------------------------------------------------------------
+
+    def _found_complete(self) -> dict[str, Any] | None:
+        """Return the ledger of a complete build of the same identity whose shards are whole."""
+        try:
+            ledger = read_ledger(self.out)
+        except ConfigError:
+            return None
+        if not ledger["complete"] or ledger["fingerprint"] != self.fingerprint:
+            return None
+        for split in ledger["splits"].values():
+            for shard in split["shards"]:
+                path = self.out / DATA / shard["name"]
+                if not path.is_file() or _file_sha256(path) != shard["sha256"]:
+                    self.messages.append(f"built anew: the shard {shard['name']} was missing or changed")
+                    return None
+        return ledger
+
+    def _take_up(self) -> None:
+        """Go on from the last checkpoint, or clear away what another build has left."""
+        found = self.state.checkpoint()
+        for folder, pattern in (
+            (self.out / DATA, ".*.partial"),
+            (self.out, ".ledger.json.*.partial"),
+            (self.out, ".quarantine.jsonl.*.partial"),
+            (self.out, ".templates.json.*.partial"),
+        ):
+            for left in folder.glob(pattern):
+                left.unlink(missing_ok=True)
+        if found is None:
+            self._clear()
+            return
+        self.tally = Tally.from_json(found["tally"])
+        self.at = (found["at"][0], found["at"][1])
+        for split, part in found["shards"].items():
+            self.shards[split] = _Shards(part["written"], part["on_disk"], [])
+        self.messages.append(f"resumed after {self.tally.total('read')} rows")
+
+    def _clear(self) -> None:
+        had = (self.out / LEDGER).is_file() or self.state.stale
+        if had and not self.messages:
+            self.messages.append(
+                "built anew: inputs, settings, templates or versions have changed since the build before"
+            )
+        self._keep_mended()
+        for name in (LEDGER, QUARANTINE, TEMPLATES):
+            (self.out / name).unlink(missing_ok=True)
+        self._remove_shards()
+
+    def _keep_mended(self) -> None:
+        """Put a quarantine file aside that was edited since it was written: it is somebody's work."""
+        path = self.out / QUARANTINE
+        with suppress(ConfigError, KeyError, FileNotFoundError):
+            if read_ledger(self.out)["quarantine"]["sha256"] != _file_sha256(path):
+                kept = next(
+                    place
+                    for number in range(1, 10_000)
+                    if not (place := self.out / f"quarantine.edited-{number}.jsonl").exists()
+                )
+                path.rename(kept)
+                self.messages.append(f"the edited quarantine file is kept as {kept.name}")
+
+    def _remove_shards(self) -> None:
+        for path in (self.out / DATA).glob("*.parquet"):
+            if _SHARD_NAME.match(path.name):
+                path.unlink()
+
+    def _template_warnings(self) -> Iterator[str]:
+        straight: dict[str, int] = {}
+        inverted = set()
+        for template in self.templates:
+            if template.inverted:
+                inverted.add(template.language)
+            else:
+                straight[template.language] = straight.get(template.language, 0) + 1
+        for language, count in sorted(straight.items()):
+            if count < self.settings.per_example:
+                yield f'{self.settings.per_example} templates a row are asked for, and "{language}" has {count}'
+            if self.settings.inverted_share and language not in inverted:
+                yield f'inverted templates are asked for, and "{language}" has none: its rows get others'
+
+    # --- Running --------------------------------------------------------------------------------------
+
+    def _run(self, checkpoint_s: float) -> str:
+        """Build everything; return why the build had to stop, or nothing."""
+        several = len(self.inputs) > 1
+        plans = [
+            Plan(
+                normalizer=one.normalizer,
+                split=one.source.split,
+                columns=one.source.columns,
+                constants=one.source.constants,
+                prefix=f"{one.label}:" if several else "",
+            )
+            for one in self.inputs
+        ]
+        maker = Maker(self.task, self.settings, self.templates, plans)
+        saved = time.monotonic()
+        try:
+            with closing(outcomes(maker, self._batches(), self.settings.workers)) as results:
+                for done in results:
+                    self._merge(done)
+                    if time.monotonic() - saved >= checkpoint_s:
+                        self._save()
+                        saved = time.monotonic()
+                    self._tell()
+            self._check_share()
+        except _Stop as stop:
+            return str(stop)
+        for one in self.inputs:
+            one.refuse_change()
+        self._tell(at_once=True)
+        return "" if self.tally.total("built") else "Not one row could be built."
+
+    def _batches(self) -> Iterator[Batch]:
+        first, passed = self.at
+        for place in range(first, len(self.inputs)):
+            rows = islice(self.inputs[place].rows(), passed if place == first else 0, None)
+            for batch in _cut(place, rows):
+                if self.at[0] > place:  # its limit is reached: what is read ahead of it is dropped in _merge
+                    break
+                yield batch
+
+    def _merge(self, done: Done) -> None:
+        """Take the outcomes of a batch into the counts, indexes and shards, in order."""
+        place = done.batch.source
+        if self.at[0] > place:
+            return
+        for row, found in zip(done.batch.rows, done.outcomes, strict=True):
+            tally = self.tally.sources[place]
+            tally.records += 1
+            for outcome in found:
+                self._count(tally, row, outcome)
+            self.at = (place, self.at[1] + 1)
+            self._check_number()
+            if self._is_full(tally):
+                self.at = (place + 1, 0)
+                return
+        if done.batch.last:
+            self.tally.sources[place].read_to_end = True
+            self.at = (place + 1, 0)
+
+    def _is_full(self, tally: SourceTally) -> bool:
+        return self.settings.limit is not None and tally.built >= self.settings.limit
+
+    def _count(self, tally: SourceTally, row: RowOrError, outcome: Outcome) -> None:
+        tally.read += 1
+        if outcome.entry:
+            tally.quarantined[outcome.reason] += 1
+            self.state.add_quarantined(outcome.entry)
+        elif self._is_full(tally):
+            tally.skipped["over-limit"] += 1
+        elif outcome.reason:
+            tally.skipped[outcome.reason] += 1
+        elif outcome.content and self.state.has_content(outcome.content):
+            tally.deduplicated["same-content"] += 1
+        elif self._is_taken(outcome):
+            tally.quarantined["duplicate-id"] += 1
+            self.state.add_quarantined(_duplicate(row, outcome))
+        else:
+            self._take(tally, outcome)
+
+    def _is_taken(self, outcome: Outcome) -> bool:
+        return any(self.state.has_id(id) for id in {outcome.id, *(one.id for one in outcome.built)})
+
+    def _take(self, tally: SourceTally, outcome: Outcome) -> None:
+        for id in {outcome.id, *(one.id for one in outcome.built)}:
+            self.state.add_id(id)
+        if outcome.content:
+            self.state.add_content(outcome.content)
+        tally.built += 1
+        tally.unlabelled += outcome.unlabelled
+        tally.notes.update(outcome.notes)
+        first = outcome.built[0]
+        self.tally.examples[first.split] += 1
+        self.tally.unlabelled[first.split] += outcome.unlabelled
+        self.tally.languages[first.language] += 1
+        for one in outcome.built:
+            self.tally.instructions[one.split] += 1
+            self.tally.inverted[one.split] += one.inverted
+            self.tally.templates.setdefault(one.template, Counter())[one.split] += 1
+            self._add(one)
+
+    # --- Bounds ---------------------------------------------------------------------------------------
+
+    def _check_number(self) -> None:
+        limit = self.settings.max_bad
+        if limit is not None and (limit >= 1 or limit == 0) and self.tally.total("quarantined") > limit:
+            raise _Stop(f"More than {limit:g} rows are bad (max_bad).")
+
+    def _check_share(self) -> None:
+        """Compare the share of bad rows with its limit, once all rows are read: the first ones may all be bad."""
+        limit, read, bad = self.settings.max_bad, self.tally.total("read"), self.tally.total("quarantined")
+        if limit is not None and 0 < limit < 1 and bad > limit * read:
+            raise _Stop(f"{bad} of {read} rows are bad, more than the share of {limit:g} (max_bad).")
+
+    def _reasons(self) -> str:
+        counts = self.tally.by_reason("quarantined") | self.tally.by_reason("skipped")
+        worst = sorted(counts.items(), key=lambda part: (-part[1], part[0]))[:5]
+        return ", ".join(f"{reason} ({count})" for reason, count in worst) or "there were no rows"
+
+    # --- Shards and checkpoints -----------------------------------------------------------------------
+
+    def _add(self, built: Built) -> None:
+        shards = self.shards[built.split]
+        packed = to_bytes(built)
+        shards.waiting.append(packed)
+        shards.size += len(packed)
+        if shards.on_disk + len(shards.waiting) == self.settings.shard_rows:
+            self._write(built.split)
+        elif shards.size > _SPILL_BYTES:
+            self._spill(built.split)
+
+    def _write(self, split: str) -> None:
+        shards = self.shards[split]
+        name = shard_name(split, len(shards.written))
+        rows = chain(self.state.pending(split) if shards.on_disk else (), shards.waiting)
+        digest = write_shard(self.out / DATA / name, rows)
+        shards.written.append({"name": name, "rows": shards.on_disk + len(shards.waiting), "sha256": digest})
+        if shards.on_disk:
+            self.state.clear_pending(split)
+        shards.on_disk, shards.waiting, shards.size = 0, [], 0
+
+    def _spill(self, split: str) -> None:
+        shards = self.shards[split]
+        self.state.add_pending(split, shards.waiting)
+        shards.on_disk, shards.waiting, shards.size = shards.on_disk + len(shards.waiting), [], 0
+
+    def _save(self) -> None:
+        for split in self.shards:
+            self._spill(split)
+        self.state.commit(
+            {
+                "at": list(self.at),
+                "tally": self.tally.to_json(),
+                "shards": {
+                    split: {"written": part.written, "on_disk": part.on_disk} for split, part in self.shards.items()
+                },
+            }
+        )
+
+    def _tell(self, *, at_once: bool = False) -> None:
+        now = time.monotonic()
+        if self.progress is not None and (at_once or now - self._told >= _PROGRESS_S):
+            self._told = now
+            self.progress("build", self.tally.total("read"), None)
+
+    # --- Ending ---------------------------------------------------------------------------------------
+
+    def _finish(self, stopped: str) -> dict[str, Any]:
+        """Write what is left: last shards, quarantine, templates, and, last of all, the ledger."""
+        if stopped:
+            self._remove_shards()
+        else:
+            for split, part in self.shards.items():
+                if part.on_disk or part.waiting:
+                    self._write(split)
+        digest = self._write_quarantine()
+        used = {template.key: template for template in self.templates if template.key in self.tally.templates}
+        write_json(
+            self.out / TEMPLATES,
+            {
+                "schema": "instructforge.templates/1",
+                "templates": {key: {"sha256": one.sha256, "source": one.source} for key, one in used.items()},
+            },
+        )
+        ledger = self._ledger(stopped, digest)
+        write_json(self.out / LEDGER, ledger)
+        self.state.remove()
+        return ledger
+
+    def _write_quarantine(self) -> str:
+        with write_atomically(self.out / QUARANTINE, "wb") as handle:
+            for entry in self.state.quarantined():
+                handle.write(entry + b"\n")
+        return _file_sha256(self.out / QUARANTINE)
+
+    def _ledger(self, stopped: str, quarantine_sha256: str) -> dict[str, Any]:
+        tally = self.tally
+        assert all(source.adds_up for source in tally.sources)
+        reasons = {name: tally.by_reason(name) for name in ("skipped", "quarantined", "deduplicated", "notes")}
+        return {
+            "schema": SCHEMA,
+            "complete": not stopped,
+            "stopped": stopped or None,
+            "fingerprint": self.fingerprint,
+            "task": self.task.name,
+            "seed": self.settings.seed,
+            "settings": self.identity["settings"],
+            "versions": self.identity["versions"],
+            "totals": {
+                **{name: tally.total(name) for name in ("records", "read", "built", "skipped", "quarantined")},
+                "deduplicated": tally.total("deduplicated"),
+                "unlabelled": tally.total("unlabelled"),
+                "instructions": tally.instructions.total(),
+            },
+            **reasons,
+            "sources": [
+                one.identity() | counts.to_json() for one, counts in zip(self.inputs, tally.sources, strict=True)
+            ],
+            "splits": {split: self._split_entry(split, stopped) for split in self.shards},
+            "languages": dict(sorted(tally.languages.items())),
+            "templates": {
+                template.key: {"sha256": template.sha256, "instructions": dict(sorted(count.items()))}
+                for template in self.templates
+                if (count := tally.templates.get(template.key))
+            },
+            "quarantine": {"rows": tally.total("quarantined"), "sha256": quarantine_sha256},
+            "warnings": [*self.warnings, *self._count_warnings()],
+        }
+
+    def _split_entry(self, split: str, stopped: str) -> dict[str, Any]:
+        tally = self.tally
+        return {
+            "examples": tally.examples[split],
+            "instructions": tally.instructions[split],
+            "unlabelled": tally.unlabelled[split],
+            "inverted": tally.inverted[split],
+            "shards": [] if stopped else self.shards[split].written,
+        }
+
+    def _count_warnings(self) -> Iterator[str]:
+        for split in self.shards:
+            if not self.tally.instructions[split]:
+                yield f'the split "{split}" is empty'
+        for one, counts in zip(self.inputs, self.tally.sources, strict=True):
+            if 0 < counts.unlabelled < counts.built:
+                yield f"{one.label}: {counts.unlabelled} of {counts.built} rows carry no answer"
+            if not counts.read_to_end and self.settings.limit is not None:
+                yield f"{one.label}: read only up to the limit of {self.settings.limit} rows"
+
+
+# --- Small parts --------------------------------------------------------------------------------------
+
+
+def _cut(source: int, rows: Iterator[RowOrError]) -> Iterator[Batch]:
+    """Cut rows into batches of a bounded number and size; the last one says so, and may be empty."""
+    batch: list[RowOrError] = []
+    size = 0
+    for row in rows:
+        batch.append(row)
+        size += _characters(row)
+        if len(batch) == _BATCH_ROWS or size >= _BATCH_CHARACTERS:
+            yield Batch(source, batch, last=False)
+            batch, size = [], 0
+    yield Batch(source, batch, last=True)
+
+
+def _characters(row: RowOrError) -> int:
+    if not isinstance(row, Row):
+        return len(row.raw)
+    return sum(len(value) if isinstance(value, (str, bytes)) else 8 for value in row.values.values())
+
+
+def _duplicate(row: RowOrError, outcome: Outcome) -> bytes:
+    error = DataError(
+        f'the id "{printable(outcome.id, 80)}" is taken by an earlier row',
+        rule="duplicate-id",
+        field="id",
+        fix="give it an id of its own; build with dedup if it is the same row again",
+    )
+    return quarantine_entry(error, row if isinstance(row, Row) else None, outcome.id)
+
+
+def _file_sha256(path: Path) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()

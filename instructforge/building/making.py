@@ -1,0 +1,392 @@
+"""Rows into outcomes: normalise, check, split, choose a template, render. All that workers run.
+
+What becomes of a row depends on the row, the settings and the templates alone, never on its neighbours, on
+the worker or on the time: what needs the whole (ids, duplicates, limits) is the driver's.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from attrs import define, evolve, frozen
+
+from instructforge.building.settings import BuildSettings
+from instructforge.components import Normalizer, RowOrError
+from instructforge.data import Example, Instruction, Origin, Row, answer_to_json
+from instructforge.errors import DataError, TemplateError, printable
+from instructforge.files import canonical_json, seed_of
+from instructforge.normalizers import map_columns
+from instructforge.readers.jsonvalue import not_text
+
+if TYPE_CHECKING:
+    from instructforge.tasks import Task
+    from instructforge.templates.template import Template
+
+__all__ = ["Built", "Maker", "Outcome", "Plan", "language_of", "quarantine_entry"]
+
+ROW_BYTES = 1 << 20
+"""A longer row is left out of the quarantine file: the entry says how long it is."""
+
+_LOOKED_AT = 400
+"""Characters of each field by which its script is told."""
+
+CJK_SHARE = 0.3
+"""Share of Han characters among the letters above which a text counts as Chinese."""
+
+_HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
+_KANA = re.compile("[\u3040-\u30ff]")
+_HANGUL = re.compile("[\uac00-\ud7af]")
+_LETTER = re.compile(r"[^\W\d_]")
+
+
+@frozen
+class Built:
+    """One instruction, ready for a shard."""
+
+    split: str
+    template: str
+    language: str
+    id: str
+    inverted: bool
+    messages: tuple[tuple[str, str, bool], ...]
+    instruction: bytes
+
+
+@frozen
+class Outcome:
+    """What became of one example, or of a record of which none could be made.
+
+    Attributes:
+        reason: Why it was not built: the rule for a quarantined one.
+        entry: The line for the quarantine file, where it is quarantined.
+        built: Its instructions, where it was built.
+        content: Hash of inputs and answers, to find duplicates by.
+    """
+
+    id: str
+    reason: str = ""
+    entry: bytes = b""
+    built: tuple[Built, ...] = ()
+    content: bytes = b""
+    unlabelled: bool = False
+    notes: tuple[str, ...] = ()
+
+
+@frozen
+class Plan:
+    """How the rows of one source are made."""
+
+    normalizer: Normalizer
+    split: str | None
+    columns: Mapping[str, str]
+    constants: Mapping[str, Any]
+    prefix: str
+    """Put before ids that the data give, where several sources are read, so that their ids do not meet."""
+
+
+@define
+class _Draft:
+    """An example on its way to its instructions."""
+
+    example: Example
+    key: str
+    split: str
+    values: Mapping[str, Any]
+    order: Iterator[Template]
+    wanted: int
+    done: list[Instruction]
+    failure: TemplateError | None = None
+
+
+class Maker:
+    """Makes outcomes of rows. Picklable; a worker holds one.
+
+    Args:
+        task: The task.
+        settings: The build's settings.
+        templates: Its templates, in the order of their keys.
+        plans: One for each source.
+    """
+
+    def __init__(
+        self, task: Task, settings: BuildSettings, templates: Sequence[Template], plans: Sequence[Plan]
+    ) -> None:
+        self.task, self.settings, self.plans = task, settings, tuple(plans)
+        self.straight: dict[str, list[Template]] = {}
+        self.inverted: dict[str, list[Template]] = {}
+        for template in templates:
+            side = self.inverted if template.inverted else self.straight
+            side.setdefault(template.language, []).append(template)
+        self.text_fields = tuple(name for name, part in task.fields.items() if part.kind != "turns")
+
+    def make(self, source: int, rows: Sequence[RowOrError]) -> list[list[Outcome]]:
+        """Return the outcomes of each row, in order: one for each example, or for what went wrong."""
+        plan = self.plans[source]
+        found: list[list[Outcome | _Draft]] = [list(self._drafts(row, plan)) for row in rows]
+        self._render([one for outcomes in found for one in outcomes if isinstance(one, _Draft)])
+        return [[self._outcome(one) for one in outcomes] for outcomes in found]
+
+    # --- Row → drafts ---------------------------------------------------------------------------------
+
+    def _drafts(self, row: RowOrError, plan: Plan) -> Iterator[Outcome | _Draft]:
+        if isinstance(row, DataError):
+            yield _bad(row, None, "")
+            return
+        values = map_columns(row.values, plan.columns)
+        ready = Row({**plan.constants, **values} if plan.constants else values, row.origin)
+        number = 0
+        for number, found in enumerate(_normalised(plan.normalizer, ready), 1):
+            if isinstance(found, DataError):
+                yield _bad(found, row, "")
+            else:
+                yield self._draft(found, row, plan, number)
+        if not number:
+            what = f'the normalizer "{plan.normalizer.name}" made nothing of the row'
+            yield _bad(
+                DataError(what, rule="normalizer-empty", fix="it has to make an example, or say why not"), row, ""
+            )
+
+    def _draft(self, example: Example, row: Row, plan: Plan, number: int) -> Outcome | _Draft:
+        """Return the example with its id, language and split settled, and its templates in their order."""
+        key = example.id or (f"{row.origin}/{number}" if number > 1 else str(row.origin))
+        id = f"{plan.prefix}{key}" if example.id else key
+        try:
+            self.task.check(example)
+            language = self.settings.language or example.language or self._language(example)
+            split = plan.split or self._split(example.group or key)
+            inverted = self._is_inverted(example, key, split)
+            order = self._order(language, key, inverted=inverted)
+        except DataError as error:
+            return _bad(error, row, id)
+        except Exception as error:  # a task's own target, or an example of odd types: the row is named
+            what = f"the row could not be checked: {type(error).__name__}: {printable(error)}"
+            return _bad(DataError(what, rule="check-failed"), row, id)
+        wanted = self.settings.per_example if split == "train" else 1
+        settled = evolve(example, id=id, origin=row.origin, language=language)
+        return _Draft(settled, key, split, row.values, order, wanted, [])
+
+    def _language(self, example: Example) -> str:
+        return language_of(" ".join(_beginnings(example.inputs.get(name) for name in self.text_fields)))
+
+    def _split(self, group: str) -> str:
+        """Return the split of a group: a matter of the seed and the group's name alone."""
+        place = seed_of(self.settings.seed, group, "split") / 2**64
+        upto = 0.0
+        for name, share in self.settings.split.items():
+            upto += share
+            if place < upto:
+                return name
+        return [name for name, share in self.settings.split.items() if share > 0][-1]
+
+    def _is_inverted(self, example: Example, key: str, split: str) -> bool:
+        share = self.settings.inverted_share
+        if not share or split != "train" or not example.answers:
+            return False
+        return seed_of(self.settings.seed, key, "inverted") / 2**64 < share
+
+    def _order(self, language: str, key: str, *, inverted: bool) -> Iterator[Template]:
+        """Return the language's templates in the row's own seeded order."""
+        found = (self.inverted if inverted else self.straight).get(language)
+        if inverted and not found:
+            found = self.straight.get(language)
+        if not found:
+            known = ", ".join(sorted(self.straight)) or "none"
+            raise DataError(
+                f'the row is in "{printable(language, 40)}", and no template is',
+                rule="no-template-in-language",
+                fix=f"add a template in that language, or set the build's language; there are: {known}",
+            )
+        return _shuffled(found, seed_of(self.settings.seed, key, "template"))
+
+    # --- Drafts → instructions ------------------------------------------------------------------------
+
+    def _render(self, drafts: list[_Draft]) -> None:
+        """Render every draft with as many templates as it wants, many rows of one template at once.
+
+        A template that does not apply to a row is passed over, and the row's next one is taken.
+        """
+        waiting = drafts
+        while waiting:
+            by_template: dict[str, tuple[Template, list[_Draft]]] = {}
+            for draft in waiting:
+                template = next(draft.order, None)
+                if template is not None:
+                    by_template.setdefault(template.key, (template, []))[1].append(draft)
+            waiting = []
+            for template, some in by_template.values():
+                self._render_one(template, some)
+                waiting += [draft for draft in some if draft.failure is None and len(draft.done) < draft.wanted]
+
+    def _render_one(self, template: Template, drafts: list[_Draft]) -> None:
+        examples = [
+            evolve(draft.example, id=f"{draft.example.id}#{template.name}") if draft.wanted > 1 else draft.example
+            for draft in drafts
+        ]
+        seeds = [seed_of(self.settings.seed, draft.key, "render") for draft in drafts]
+        for draft, found in zip(drafts, template.render_many(examples, seeds), strict=True):
+            if isinstance(found, Instruction):
+                draft.done.append(found)
+            elif found.rule != "not-applicable":
+                draft.failure = found
+
+    def _outcome(self, draft: Outcome | _Draft) -> Outcome:
+        if isinstance(draft, Outcome):
+            return draft
+        example, row = draft.example, Row(draft.values, draft.example.origin)
+        if draft.failure is not None:
+            error = DataError(str(draft.failure), rule=draft.failure.rule, fix="mend the row, or the template")
+            return _bad(error, row, example.id)
+        if not draft.done:
+            return Outcome(example.id, reason="no-template-applies")
+        try:
+            built = tuple(self._built(instruction, draft.split) for instruction in draft.done)
+            content = _content(example) if self.settings.dedup else b""
+        except DataError as error:
+            return _bad(error, row, example.id)
+        return Outcome(example.id, built=built, content=content, unlabelled=not example.answers, notes=example.notes)
+
+    def _built(self, instruction: Instruction, split: str) -> Built:
+        return Built(
+            split,
+            f"{instruction.task}/{instruction.language}/{instruction.template}",
+            instruction.language,
+            instruction.id,
+            instruction.inverted is not None,
+            tuple((message.role, message.content, message.trained) for message in instruction.messages),
+            _as_json(instruction.to_json()),
+        )
+
+
+# --- Parts --------------------------------------------------------------------------------------------
+
+
+def _normalised(normalizer: Normalizer, row: Row) -> Iterator[Example | DataError]:
+    """Yield what the normalizer makes of a row; whatever it raises becomes the row's error."""
+    try:
+        made = normalizer.function(row)
+        for example in (made,) if isinstance(made, Example) else made:
+            if not isinstance(example, Example):
+                raise TypeError(f"it gave {type(example).__name__}, not an Example")
+            yield example
+    except DataError as error:
+        yield error
+    except Exception as error:  # a plugin's code: the row is quarantined and the rest goes on
+        what = f'the normalizer "{normalizer.name}" failed: {type(error).__name__}: {printable(error)}'
+        yield DataError(what, rule="normalizer-failed", fix="mend the row, or the normalizer")
+
+
+def _shuffled(templates: Sequence[Template], seed: int) -> Iterator[Template]:
+    """Yield ``templates`` in an order drawn from ``seed``, digit by digit, without a generator's set-up."""
+    left = list(templates)
+    while left:
+        seed, place = divmod(seed, len(left))
+        yield left.pop(place)
+
+
+def _beginnings(values: Iterable[Any]) -> Iterator[str]:
+    for value in values:
+        if isinstance(value, str):
+            yield value[:_LOOKED_AT]
+        elif isinstance(value, (list, tuple)):
+            yield " ".join(part for part in value[:20] if isinstance(part, str))[:_LOOKED_AT]
+
+
+def language_of(text: str) -> str:
+    """Return the language that the script of ``text`` tells: Chinese, Japanese, Korean, or else English.
+
+    Latin letters are taken for English: for German or French rows, give the language.
+
+    >>> language_of("The word 中 in English"), language_of("BERT 是什么模型？"), language_of("これは本です")
+    ('en', 'zh', 'ja')
+    """
+    if text.isascii():
+        return "en"
+    letters = len(_LETTER.findall(text)) or 1
+    if len(_KANA.findall(text)) / letters > 0.1:
+        return "ja"
+    if len(_HANGUL.findall(text)) / letters > CJK_SHARE:
+        return "ko"
+    return "zh" if len(_HAN.findall(text)) / letters > CJK_SHARE else "en"
+
+
+def _as_json(value: Any) -> bytes:
+    """Return canonical JSON as bytes.
+
+    Raises:
+        DataError: The value holds what no text file can.
+    """
+    try:
+        packed = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    except TypeError:  # half a surrogate pair, a whole number beyond 64 bits, or an odd type
+        problem = not_text(value)
+        if problem:
+            raise DataError(problem, rule="not-text", fix="take the character out") from None
+        try:
+            packed = canonical_json(value).encode("utf-8")
+        except (TypeError, ValueError) as error:
+            raise DataError(f"the row is no JSON: {printable(error)}", rule="field-type") from None
+    if b"\\u0000" in packed and not_text(value):
+        raise DataError("a text holds the character NUL", rule="not-text", fix="take the character out")
+    return packed
+
+
+def _content(example: Example) -> bytes:
+    """Return the hash by which two examples have the same content."""
+    answers = [answer_to_json(answer) for answer in example.answers]
+    return sha256(_as_json({"inputs": dict(example.inputs), "answers": answers})).digest()[:16]
+
+
+# --- Quarantine ---------------------------------------------------------------------------------------
+
+
+def _bad(error: DataError, row: Row | None, id: str) -> Outcome:
+    return Outcome(id, reason=error.rule, entry=quarantine_entry(error, row, id))
+
+
+def quarantine_entry(error: DataError, row: Row | None, id: str = "") -> bytes:
+    """Return the line of the quarantine file for a bad record, without its line end."""
+    origin = error.origin if row is None or error.origin is not None else row.origin
+    origin = origin or Origin("unknown")
+    if row is not None and not id:
+        given = row.values.get("id")
+        id = str(given) if isinstance(given, (str, int)) else ""
+    entry: dict[str, Any] = {
+        "source": origin.source,
+        "record": origin.record,
+        "path": origin.path,
+        "id": id or None,
+        "field": error.field,
+        "rule": error.rule,
+        "message": str(error),
+        "fix": error.fix,
+        "row": None,
+        "raw": error.raw or None,
+    }
+    values = b"null" if row is None else _dumped(dict(row.values))
+    if len(values) > ROW_BYTES:
+        entry["raw"] = f"the row is {len(values)} bytes long and is not repeated here"
+        values = b"null"
+    # The row goes in as it was dumped: its keys keep their order, so that it reads as its owner wrote it.
+    return _dumped(entry).replace(b'"row":null', b'"row":' + values, 1)
+
+
+def _dumped(value: Any) -> bytes:
+    """Return any value as JSON on one line; what JSON has no form for becomes its text."""
+    try:
+        return orjson.dumps(value, default=_shown, option=orjson.OPT_NON_STR_KEYS)
+    except (TypeError, ValueError, RecursionError):
+        pass
+    try:
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_shown)
+    except (TypeError, ValueError, RecursionError):
+        return _dumped({"unreadable": printable(value, 2000)})
+    return text.encode("utf-8", "backslashreplace")
+
+
+def _shown(value: Any) -> Any:
+    return dict(value) if isinstance(value, Mapping) else printable(value, 2000)

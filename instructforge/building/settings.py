@@ -1,0 +1,117 @@
+"""What to build, and how."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from attrs import asdict, field, frozen
+
+from instructforge.errors import ConfigError, printable
+
+__all__ = ["SPLITS", "BuildSettings", "Source"]
+
+SPLITS = ("train", "validation", "test")
+_SPLIT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,40}\Z")
+
+
+def _check_split_name(name: str) -> None:
+    if not _SPLIT_NAME.match(name):
+        raise ConfigError(f'"{printable(name, 40)}" is no name of a split: letters, digits and underscores, 41 at most')
+
+
+@frozen(kw_only=True)
+class Source:
+    """One file (or saved folder, or ``hub:NAME``) to read.
+
+    Args:
+        path: Where it is.
+        split: The split that all of it goes to; split by the settings' shares where left out.
+        reader: Name of the reader; told from the file where left out.
+        normalizer: Name of the normalizer; told from the first rows where left out.
+        columns: Task field (or ``answer``, ``id``) → the column of the file that holds it.
+        options: The reader's own options.
+        constants: Values that every row has beside its own, such as a closed set of ``choices``.
+    """
+
+    path: Path = field(converter=Path, kw_only=False)
+    split: str | None = None
+    reader: str | None = None
+    normalizer: str | None = None
+    columns: Mapping[str, str] = field(factory=dict)
+    options: Mapping[str, Any] = field(factory=dict)
+    constants: Mapping[str, Any] = field(factory=dict)
+
+    def __attrs_post_init__(self) -> None:
+        if self.split is not None:
+            _check_split_name(self.split)
+
+
+def _shares() -> Mapping[str, float]:
+    return {"train": 0.8, "validation": 0.1, "test": 0.1}
+
+
+@frozen(kw_only=True)
+class BuildSettings:
+    """How to build.
+
+    Args:
+        seed: Of the split, the choice of templates and what templates draw.
+        workers: Processes; the output has the same bytes for any number of them.
+        shard_rows: Rows of a shard.
+        split: Shares of the splits, for sources that name none.
+        templates: Names or keys of the templates to use (``exam``, ``en/exam``, ``qa/en/*``); all where empty.
+        per_example: Different templates for each row of ``train``; its instructions then have the ids
+            ``<row id>#<template>``. Rows of other splits have one, so that figures count each row once.
+        inverted_share: Share of labelled train rows that get an inverted template. Other splits never do.
+        language: Language of all rows; else each row's own, or the one that its script tells.
+        limit: Read no further in a source once so many of its examples are built.
+        dedup: Whether a row with the same content as an earlier one is left out, and counted.
+        max_bad: Quarantined rows above which the build fails: a number, or a share where it is below 1.
+    """
+
+    seed: int = 42
+    workers: int = 1
+    shard_rows: int = 5000
+    split: Mapping[str, float] = field(factory=_shares)
+    templates: tuple[str, ...] = field(default=(), converter=tuple)
+    per_example: int = 1
+    inverted_share: float = 0.0
+    language: str | None = None
+    limit: int | None = None
+    dedup: bool = False
+    max_bad: float | None = None
+
+    def __attrs_post_init__(self) -> None:
+        problems = [*self._number_problems(), *self._split_problems()]
+        if problems:
+            raise ConfigError(problems, source="build settings")
+
+    def _number_problems(self) -> list[str]:
+        least = {"workers": self.workers, "shard_rows": self.shard_rows, "per_example": self.per_example}
+        least |= {"limit": 1 if self.limit is None else self.limit}
+        problems = [f"{name} is {value}, and must be 1 or more" for name, value in least.items() if value < 1]
+        if not 0.0 <= self.inverted_share <= 1.0:
+            problems.append(f"inverted_share is {self.inverted_share}, not a share from 0 to 1")
+        if self.max_bad is not None and self.max_bad < 0:
+            problems.append(f"max_bad is {self.max_bad}, and must not be negative")
+        return problems
+
+    def _split_problems(self) -> list[str]:
+        problems = []
+        for name, share in self.split.items():
+            _check_split_name(name)
+            if not 0.0 <= share <= 1.0:
+                problems.append(f"split.{name} is {share}, not a share from 0 to 1")
+        total = sum(self.split.values())
+        if abs(total - 1.0) > 1e-6:
+            problems.append(f"the shares of the splits add up to {total:g}, not to 1")
+        return problems
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what decides the output: everything but ``workers``."""
+        value = asdict(self)
+        del value["workers"]
+        return value | {"templates": list(self.templates), "split": dict(self.split)}

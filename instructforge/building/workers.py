@@ -1,0 +1,127 @@
+"""Sends batches to processes and hands the results back in order."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import signal
+import sys
+import threading
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import wait
+
+from attrs import frozen
+
+from instructforge.building.making import Maker, Outcome
+from instructforge.components import RowOrError
+from instructforge.errors import ConfigError, InstructForgeError, printable
+
+__all__ = ["Batch", "Done", "outcomes"]
+
+
+@frozen
+class Batch:
+    """Some records of one source, in order."""
+
+    source: int
+    rows: Sequence[RowOrError]
+    last: bool
+    """Whether the source ends with it."""
+
+
+@frozen
+class Done:
+    """A batch with what became of each of its records."""
+
+    batch: Batch
+    outcomes: Sequence[Sequence[Outcome]]
+
+
+def outcomes(maker: Maker, batches: Iterable[Batch], workers: int) -> Generator[Done, None, None]:
+    """Yield every batch with its outcomes, in the order of ``batches``, whatever the workers.
+
+    Raises:
+        ConfigError: The task, a normalizer or a template cannot be sent to workers.
+        InstructForgeError: A worker has died.
+    """
+    if workers == 1:
+        for batch in batches:
+            yield Done(batch, maker.make(batch.source, batch.rows))
+        return
+    yield from _in_processes(_packed(maker), batches, workers)
+
+
+def _packed(maker: Maker) -> bytes:
+    try:
+        return pickle.dumps(maker)
+    except Exception as error:  # pickle raises whatever the object's own methods raise
+        raise ConfigError(
+            f"this build cannot be shared among workers: {printable(error)}.\n"
+            "Functions of normalizers have to be importable by name: not lambdas, nor functions within functions.\n"
+            "Move them to the top of a module, or build with one worker."
+        ) from error
+
+
+def _in_processes(packed: bytes, batches: Iterable[Batch], workers: int) -> Iterator[Done]:
+    # "spawn": a forked child would inherit locks that threads of pyarrow or torch hold at that moment.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start, initargs=(packed,))
+    running: deque[tuple[Batch, Future[list[list[Outcome]]]]] = deque()
+    try:
+        for batch in batches:
+            running.append((batch, pool.submit(_make, batch.source, batch.rows)))
+            if len(running) >= 2 * workers:
+                yield _result(running)
+        while running:
+            yield _result(running)
+    except BrokenProcessPool:
+        raise InstructForgeError(
+            "A worker has died while building: killed from outside, out of memory, or unable to start.\n"
+            'A script that builds with workers keeps its own start under `if __name__ == "__main__":`.\n'
+            "Run the same command again to go on from the last checkpoint, or build with one worker."
+        ) from None
+    finally:
+        # On an error or an interrupt nothing waits for work that nobody will use.
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _result(running: deque[tuple[Batch, Future[list[list[Outcome]]]]]) -> Done:
+    batch, future = running.popleft()
+    return Done(batch, future.result())
+
+
+# --- In the worker ------------------------------------------------------------------------------------
+
+_maker: Maker | None = None
+"""The worker's own maker: unpacked once, for templates are compiled as they are unpacked."""
+
+
+def _start(packed: bytes) -> None:
+    global _maker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the parent's to handle
+    _end_with_parent()
+    _maker = pickle.loads(packed)
+
+
+def _make(source: int, rows: Sequence[RowOrError]) -> list[list[Outcome]]:
+    assert _maker is not None
+    return _maker.make(source, rows)
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent does: after a kill -9 of the parent nobody else would."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+    sentinel = parent.sentinel
+
+    def watch() -> None:
+        wait([sentinel])
+        sys.stderr.flush()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
