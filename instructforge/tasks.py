@@ -7,7 +7,7 @@ which words a template completes with, and which decoder, head and metrics go wi
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeAlias, runtime_checkable
 
@@ -184,11 +184,15 @@ class Span:
         return ()
 
 
+def _names(value: Iterable[str]) -> tuple[str, ...]:
+    return tuple(value)
+
+
 @frozen
 class Tags:
     """A label for each token of the field ``within``, in the IOB2 scheme."""
 
-    options: tuple[str, ...] = field(converter=tuple)
+    options: tuple[str, ...] = field(converter=_names)
     within: str = field(default="tokens", kw_only=True)
 
     head: ClassVar[str] = "tags"
@@ -311,6 +315,10 @@ def read_samples(path: Path) -> tuple[Sample, ...]:
     return tuple(samples)
 
 
+def _samples(value: Iterable[Sample]) -> tuple[Sample, ...]:
+    return tuple(value)
+
+
 def _fields(value: Mapping[str, Field | str]) -> dict[str, Field]:
     return {name: Field(part) if isinstance(part, str) else part for name, part in value.items()}
 
@@ -335,11 +343,11 @@ class Task:
     summary: str = field(kw_only=True)
     fields: Mapping[str, Field] = field(kw_only=True, converter=_fields)
     target: Target = field(kw_only=True)
-    normalizers: tuple[str, ...] = field(default=(), kw_only=True, converter=tuple)
+    normalizers: tuple[str, ...] = field(default=(), kw_only=True, converter=_names)
     decoder: str | None = field(default=None, kw_only=True)
     trainer: str | None = field(default=None, kw_only=True)
-    metrics: tuple[str, ...] = field(default=(), kw_only=True, converter=tuple)
-    samples: Sequence[Sample] = field(default=(), kw_only=True, converter=tuple)
+    metrics: tuple[str, ...] = field(default=(), kw_only=True, converter=_names)
+    samples: tuple[Sample, ...] = field(default=(), kw_only=True, converter=_samples)
 
     @property
     def decoder_name(self) -> str:

@@ -39,7 +39,7 @@ def instructforge_tasks() -> Iterator[Task]:
         summary="Answer a question with yes or no.",
         fields={"question": QUESTION, "context": BACKGROUND},
         target=Choice({"yes": {"en": "yes", "zh": "是"}, "no": {"en": "no", "zh": "否"}}),
-        normalizers=["boolq"],
+        normalizers=["yes-no"],
         samples=read_samples(HERE / "samples" / "qa-boolean.jsonl"),
     )
     yield Task(

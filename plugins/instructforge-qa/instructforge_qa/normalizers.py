@@ -24,7 +24,7 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 def squad(row: Row) -> Example:
-    """Return the example of a question with its passage, with those gold answers that stand where they say.
+    """Return the example of a question about a passage, with those gold answers that stand where they say.
 
     Raises:
         DataError: The passage or an answer is malformed, or no gold answer is aligned.
@@ -226,22 +226,6 @@ def _listed(value: Any) -> list[str]:
     return list(value)
 
 
-# --- Yes or no, and free text --------------------------------------------------------------------------
-
-
-def question_answer(row: Row) -> Example:
-    """Return the example of a row with a question and its answer, or a list of ``answers``."""
-    values = row.values
-    context, found = _first(values, CONTEXT), _first(values, ("answer", "Answer", "answers"))
-    answers = found if isinstance(found, list) else [found]
-    return Example(
-        inputs={"question": _first(values, QUESTION), "context": "" if context is None else context},
-        answers=tuple(dict.fromkeys(answer for answer in answers if answer not in (None, ""))),
-        id=_id(values),
-        group=sha256_of(context)[:16] if isinstance(context, str) and context else None,
-    )
-
-
 # --- What a row's form is told by ----------------------------------------------------------------------
 
 
@@ -273,41 +257,61 @@ def _is_choice_rows(values: Mapping[str, Any]) -> bool:
     return has_choices and _first(values, QUESTION) is not None and not _is_labelled(values) and not _is_columns(values)
 
 
-def _is_question_answer(values: Mapping[str, Any]) -> bool:
-    answer = _first(values, ("answer", "Answer", "answers"))
-    plain = isinstance(answer, str) or (isinstance(answer, list) and all(isinstance(one, str) for one in answer))
-    return _first(values, QUESTION) is not None and plain and _first(values, CHOICES) is None
+# --- The list ------------------------------------------------------------------------------------------
 
-
-YES_NO = {"true": "yes", "false": "no", "1": "yes", "0": "no", "是": "yes", "否": "no"}
+YES_NO = {"true": "yes", "1": "yes", "是": "yes", "对": "yes", "false": "no", "0": "no", "否": "no", "不对": "no"}
 
 ALL = (
-    Normalizer("squad", task="qa", function=squad, accepts=_is_squad, summary="SQuAD and CMRC, nested or flat"),
     Normalizer(
-        "choice-rows", task="qa-choice", function=choice_rows, accepts=_is_choice_rows, summary="rows with choices"
+        "squad",
+        task="qa",
+        function=squad,
+        accepts=_is_squad,
+        wants="question; context; answers (text and answer_start, nested or flat); is_impossible (optional)",
+        summary="SQuAD, CMRC and DRCD, nested or flat",
+    ),
+    Normalizer(
+        "choice-rows",
+        task="qa-choice",
+        function=choice_rows,
+        accepts=_is_choice_rows,
+        wants=f"{' | '.join(QUESTION)}; {' | '.join(CHOICES)}; {' | '.join(ANSWER)}; {' | '.join(CONTEXT)} (optional)",
+        summary="a question (or a text) with a list of choices and an answer (or a category)",
     ),
     Normalizer(
         "choice-labelled",
         task="qa-choice",
         function=choice_labelled,
         accepts=_is_labelled,
+        wants="question; choices (text and label, nested or flat); answerKey",
         summary="choices with labels, as in CommonsenseQA and ARC",
     ),
     Normalizer(
-        "choice-columns", task="qa-choice", function=choice_columns, accepts=_is_columns, summary="columns A, B, C …"
+        "choice-columns",
+        task="qa-choice",
+        function=choice_columns,
+        accepts=_is_columns,
+        wants=f"{' | '.join(QUESTION)}; A; B; … ; {' | '.join(ANSWER)}",
+        summary="a column for each choice: A, B, C, D …",
     ),
     columns(
-        "boolq",
+        "yes-no",
         task="qa-boolean",
-        fields={"question": ("question",), "context": ("passage", "context")},
-        answer=("answer", "label"),
-        labels=YES_NO,
+        fields={"question": ("query",), "context": CONTEXT},
+        optional=["context"],
+        answer=["label"],
+        labels=YES_NO | {"yes": "yes", "no": "no"},
+        group=CONTEXT,
+        summary="a question with true or false, as in BoolQ",
     ),
-    Normalizer(
+    columns(
         "question-answer",
         task="qa-open",
-        function=question_answer,
-        accepts=_is_question_answer,
-        summary="a question and its answer",
+        fields={"question": QUESTION, "context": CONTEXT},
+        optional=["context"],
+        answer=["Answer", "answers"],
+        unlabelled=(),
+        group=CONTEXT,
+        summary="a question and its answer, or several answers",
     ),
 )
