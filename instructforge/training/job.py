@@ -62,6 +62,7 @@ class TrainingResult:
         best: The step whose weights were kept, with its validation figure, if there was validation.
         counts: Rows trained, rows left out by reason, windows, tokens trained, trainable parameters …
         settings: The options as resolved, defaults filled in.
+        notices: What the user should know: checkpoints passed over, another environment at resume …
     """
 
     steps: int
@@ -70,3 +71,4 @@ class TrainingResult:
     best: Mapping[str, float] = field(factory=dict)
     counts: Mapping[str, int] = field(factory=dict)
     settings: Mapping[str, Any] = field(factory=dict)
+    notices: tuple[str, ...] = ()

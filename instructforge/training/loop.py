@@ -345,8 +345,8 @@ class _Trainer(transformers.Trainer):
         return {**batch, "_rows": torch.tensor([number for number, _ in numbered])}
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        loader = DataLoader(
-            self.train_dataset,
+        loader: DataLoader[Any] = DataLoader(
+            _Rows(self.parts.rows),
             batch_sampler=self.order,
             collate_fn=self._collate,
             pin_memory=self.args.dataloader_pin_memory,
@@ -434,7 +434,7 @@ class _Trainer(transformers.Trainer):
         self.own.log.append(entry)
         if self.args.should_save:
             append_line(self.job.work / JOURNAL, json.dumps(entry, sort_keys=True))
-            self.job.on_log(self.state.global_step, dict(values))
+            self.job.on_log(self.state.global_step, {**values, "steps": self.state.max_steps})
         self.log(dict(values))
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:

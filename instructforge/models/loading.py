@@ -1,0 +1,64 @@
+"""Loading of checked model folders: safetensors only, no code of theirs, no progress bars in between."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers.utils import logging as transformers_logging
+
+from instructforge.errors import ConfigError, printable
+
+__all__ = ["load_causal", "load_tokenizer", "quiet"]
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep transformers from drawing progress bars; a terminal belongs to the command that runs."""
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()
+
+
+def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> Any:
+    """Load a folder's tokenizer.
+
+    Raises:
+        ConfigError: It cannot be loaded.
+    """
+    try:
+        return transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    except Exception as error:  # from a foreign file anything may come, out of three libraries
+        raise _unreadable("tokenizer", folder, error) from error
+
+
+def load_causal(folder: Path, *, dtype: torch.dtype, trust_remote_code: bool = False) -> Any:
+    """Load a folder's causal language model.
+
+    Raises:
+        ConfigError: It cannot be loaded.
+    """
+    try:
+        with quiet():
+            return transformers.AutoModelForCausalLM.from_pretrained(
+                folder, dtype=dtype, use_safetensors=True, trust_remote_code=trust_remote_code
+            )
+    except Exception as error:  # as above
+        raise _unreadable("model", folder, error) from error
+
+
+def _unreadable(what: str, folder: Path, error: Exception) -> ConfigError:
+    reason = printable((str(error).strip() or type(error).__name__).splitlines()[0])
+    return ConfigError(
+        f'The {what} in "{printable(folder)}" cannot be loaded: {reason}\n'
+        "Expected are the files of transformers, with weights as safetensors.\n"
+        "Check that the folder is complete, or fetch the model again."
+    )
