@@ -11,16 +11,17 @@ import re
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal, Self, TypeVar
 
 from attrs import evolve, frozen
 
+from instructforge.contract import Contract
 from instructforge.data import Features, Instruction, Message, fold_system
 from instructforge.encoding.cutting import shorten
 from instructforge.encoding.layout import CUT, ChatLayout, Region, altered_answer, check_reserved
-from instructforge.encoding.rendering import PLAIN_TEMPLATE, ChatRenderer, chat_template_of, pin
+from instructforge.encoding.rendering import ChatRenderer, chat_template_of, pin, plain_template
 from instructforge.encoding.stats import EncodingStats
-from instructforge.encoding.tokenizers import PieceTokenizer
+from instructforge.encoding.tokenizers import PieceTokenizer, tokenizer_sha256
 from instructforge.errors import ConfigError, DataError, InstructForgeError, LengthError, TemplateError, printable
 
 __all__ = ["IGNORED", "ChatEncoder", "Encoded"]
@@ -71,7 +72,7 @@ class ChatEncoder:
 
     Args:
         tokenizer: A transformers tokenizer.
-        chat_template: Source of the chat template; the tokenizer's own by default, and ``PLAIN_TEMPLATE`` where
+        chat_template: Source of the chat template; the tokenizer's own by default, and ``plain_template`` where
             it has none.
         max_length: Tokens that a row may have; None for no limit.
         answer_tokens: Tokens of ``max_length`` that prompts leave free for the answer. A prompt is cut to fit
@@ -102,10 +103,9 @@ class ChatEncoder:
     ) -> None:
         self.tokenizer = tokenizer
         self.reasoning = reasoning
-        self.chat_template = chat_template or chat_template_of(tokenizer) or PLAIN_TEMPLATE
+        own = chat_template or chat_template_of(tokenizer)
+        self.chat_template = own or plain_template(bos=_adds_bos(tokenizer))
         self.pinned = pin(self.chat_template, pinned or {})
-        if self.chat_template == PLAIN_TEMPLATE:
-            self.pinned.setdefault("plain_bos", _adds_bos(tokenizer))
         self._pieces = PieceTokenizer(tokenizer)
         self._render = ChatRenderer(self.chat_template, _special_tokens(tokenizer), self.pinned)
         self._layout = self._learn_layout()
@@ -116,6 +116,28 @@ class ChatEncoder:
         self.answer_tokens = _answer_tokens(max_length, answer_tokens)
         self.stats = EncodingStats()
         self._check_bos()
+
+    @classmethod
+    def from_contract(cls, tokenizer: Any, contract: Contract) -> Self:
+        """Return the encoder that a model was trained with.
+
+        Raises:
+            ContractMismatchError: The tokenizer is another, or encodes otherwise.
+        """
+        contract.require(tokenizer_sha256=tokenizer_sha256(tokenizer))
+        given = contract.encoding
+        encoder = cls(
+            tokenizer,
+            chat_template=contract.chat_template,
+            max_length=given.get("max_length"),
+            answer_tokens=given.get("answer_tokens") or None,
+            pinned=contract.pinned,
+            reasoning=bool(given.get("reasoning")),
+        )
+        contract.require(
+            encoding={**given, **encoder.options()}, stop_ids=encoder.stop_ids, chat_template=encoder.chat_template
+        )
+        return encoder
 
     # --- What the contract has to know ---------------------------------------------------------------
 

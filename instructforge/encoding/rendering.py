@@ -9,16 +9,23 @@ from typing import Any, Final
 from instructforge.errors import ConfigError, printable
 from instructforge.templates.chat import compile_chat_template
 
-__all__ = ["PLAIN_TEMPLATE", "ChatRenderer", "chat_template_of", "pin"]
+__all__ = ["ChatRenderer", "chat_template_of", "pin", "plain_template"]
 
-PLAIN_TEMPLATE: Final = """\
-{{- bos_token if plain_bos else '' -}}
+_PLAIN: Final = """\
 {%- for message in messages -%}
 {{- '### ' ~ message.role ~ ':\\n' ~ message.content ~ (eos_token if message.role == 'assistant' else '') ~ '\\n\\n' -}}
 {%- endfor -%}
 {{- '### assistant:\\n' if add_generation_prompt else '' -}}
 """
-"""The chat template of models that have none: a heading for each turn, and EOS behind each answer."""
+
+
+def plain_template(*, bos: bool) -> str:
+    """Return the chat template of models that have none: a heading for each turn, and EOS behind each answer.
+
+    Args:
+        bos: Whether it begins with BOS, as texts do for a tokenizer that puts one before them.
+    """
+    return "{{- bos_token -}}\n" + _PLAIN if bos else _PLAIN
 
 
 def chat_template_of(tokenizer: Any) -> str | None:
