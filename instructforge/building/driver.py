@@ -39,8 +39,8 @@ from instructforge.building.ledger import (
 )
 from instructforge.building.making import Built, Maker, Outcome, Plan, quarantine_entry
 from instructforge.building.settings import SPLITS, BuildSettings, Source
-from instructforge.building.shards import DATA, shard_name, to_bytes, write_shard
-from instructforge.building.state import State
+from instructforge.building.shards import DATA, from_bytes, shard_name, to_bytes, write_shard
+from instructforge.building.state import Index, State
 from instructforge.building.workers import Batch, Done, outcomes
 from instructforge.components import RowOrError
 from instructforge.data import Row
@@ -248,7 +248,7 @@ class _Shards:
     written: list[dict[str, Any]]
     on_disk: int
     """Rows that wait in the state."""
-    waiting: list[bytes]
+    waiting: list[Built]
     size: int = 0
 
 
@@ -295,6 +295,7 @@ class _Build:
             shutil.rmtree(self.out / ".build", ignore_errors=True)
             return BuildResult(self.out, done, ("built before, from the same inputs with the same settings",))
         self.state = State(self.out, self.fingerprint)
+        self.ids, self.contents = Index(self.state, "ids"), Index(self.state, "contents")
         with closing(self.state):
             self._take_up()
             stopped = self._run(checkpoint_s)
@@ -435,19 +436,29 @@ class _Build:
         place = done.batch.source
         if self.at[0] > place:
             return
-        for row, found in zip(done.batch.rows, done.outcomes, strict=True):
-            tally = self.tally.sources[place]
-            tally.records += 1
-            for outcome in found:
-                self._count(tally, row, outcome)
-            self.at = (place, self.at[1] + 1)
-            self._check_number()
-            if self._is_full(tally):
-                self.at = (place + 1, 0)
-                return
+        tally = self.tally.sources[place]
+        self._look_up(done.outcomes)
+        try:
+            for row, found in zip(done.batch.rows, done.outcomes, strict=True):
+                tally.records += 1
+                for outcome in found:
+                    self._count(tally, row, outcome)
+                self.at = (place, self.at[1] + 1)
+                self._check_number()
+                if self._is_full(tally):
+                    self.at = (place + 1, 0)
+                    return
+        finally:
+            self.ids.write()
+            self.contents.write()
         if done.batch.last:
-            self.tally.sources[place].read_to_end = True
+            tally.read_to_end = True
             self.at = (place + 1, 0)
+
+    def _look_up(self, found: Sequence[Sequence[Outcome]]) -> None:
+        every = [outcome for outcomes in found for outcome in outcomes if outcome.built]
+        self.ids.look_up([hash for outcome in every for hash in outcome.hashes])
+        self.contents.look_up([outcome.content for outcome in every if outcome.content])
 
     def _is_full(self, tally: SourceTally) -> bool:
         return self.settings.limit is not None and tally.built >= self.settings.limit
@@ -461,22 +472,19 @@ class _Build:
             tally.skipped["over-limit"] += 1
         elif outcome.reason:
             tally.skipped[outcome.reason] += 1
-        elif outcome.content and self.state.has_content(outcome.content):
+        elif outcome.content and outcome.content in self.contents:
             tally.deduplicated["same-content"] += 1
-        elif self._is_taken(outcome):
+        elif any(hash in self.ids for hash in outcome.hashes):
             tally.quarantined["duplicate-id"] += 1
             self.state.add_quarantined(_duplicate(row, outcome))
         else:
             self._take(tally, outcome)
 
-    def _is_taken(self, outcome: Outcome) -> bool:
-        return any(self.state.has_id(id) for id in {outcome.id, *(one.id for one in outcome.built)})
-
     def _take(self, tally: SourceTally, outcome: Outcome) -> None:
-        for id in {outcome.id, *(one.id for one in outcome.built)}:
-            self.state.add_id(id)
+        for hash in outcome.hashes:
+            self.ids.add(hash)
         if outcome.content:
-            self.state.add_content(outcome.content)
+            self.contents.add(outcome.content)
         tally.built += 1
         tally.unlabelled += outcome.unlabelled
         tally.notes.update(outcome.notes)
@@ -512,9 +520,8 @@ class _Build:
 
     def _add(self, built: Built) -> None:
         shards = self.shards[built.split]
-        packed = to_bytes(built)
-        shards.waiting.append(packed)
-        shards.size += len(packed)
+        shards.waiting.append(built)
+        shards.size += 2 * len(built.instruction)  # its messages stand there once more
         if shards.on_disk + len(shards.waiting) == self.settings.shard_rows:
             self._write(built.split)
         elif shards.size > _SPILL_BYTES:
@@ -523,7 +530,7 @@ class _Build:
     def _write(self, split: str) -> None:
         shards = self.shards[split]
         name = shard_name(split, len(shards.written))
-        rows = chain(self.state.pending(split) if shards.on_disk else (), shards.waiting)
+        rows = chain(map(from_bytes, self.state.pending(split)) if shards.on_disk else (), shards.waiting)
         digest = write_shard(self.out / DATA / name, rows)
         shards.written.append({"name": name, "rows": shards.on_disk + len(shards.waiting), "sha256": digest})
         if shards.on_disk:
@@ -532,7 +539,7 @@ class _Build:
 
     def _spill(self, split: str) -> None:
         shards = self.shards[split]
-        self.state.add_pending(split, shards.waiting)
+        self.state.add_pending(split, map(to_bytes, shards.waiting))
         shards.on_disk, shards.waiting, shards.size = shards.on_disk + len(shards.waiting), [], 0
 
     def _save(self) -> None:

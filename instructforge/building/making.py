@@ -64,6 +64,7 @@ class Outcome:
     Attributes:
         reason: Why it was not built: the rule for a quarantined one.
         entry: The line for the quarantine file, where it is quarantined.
+        hashes: Hashes of its id and of its instructions' ids, to find ids that are taken by.
         built: Its instructions, where it was built.
         content: Hash of inputs and answers, to find duplicates by.
     """
@@ -72,6 +73,7 @@ class Outcome:
     reason: str = ""
     entry: bytes = b""
     built: tuple[Built, ...] = ()
+    hashes: tuple[bytes, ...] = ()
     content: bytes = b""
     unlabelled: bool = False
     notes: tuple[str, ...] = ()
@@ -167,7 +169,15 @@ class Maker:
             what = f"the row could not be checked: {type(error).__name__}: {printable(error)}"
             return _bad(DataError(what, rule="check-failed"), row, id)
         wanted = self.settings.per_example if split == "train" else 1
-        settled = evolve(example, id=id, origin=row.origin, language=language)
+        settled = Example(
+            inputs=example.inputs,
+            answers=example.answers,
+            id=id,
+            origin=row.origin,
+            group=example.group,
+            language=language,
+            notes=example.notes,
+        )
         return _Draft(settled, key, split, row.values, order, wanted, [])
 
     def _language(self, example: Example) -> str:
@@ -248,7 +258,14 @@ class Maker:
             content = _content(example) if self.settings.dedup else b""
         except DataError as error:
             return _bad(error, row, example.id)
-        return Outcome(example.id, built=built, content=content, unlabelled=not example.answers, notes=example.notes)
+        return Outcome(
+            example.id,
+            built=built,
+            hashes=tuple({_hash(id) for id in (example.id, *(one.id for one in built))}),
+            content=content,
+            unlabelled=not example.answers,
+            notes=example.notes,
+        )
 
     def _built(self, instruction: Instruction, split: str) -> Built:
         return Built(
@@ -333,6 +350,10 @@ def _as_json(value: Any) -> bytes:
     if b"\\u0000" in packed and not_text(value):
         raise DataError("a text holds the character NUL", rule="not-text", fix="take the character out")
     return packed
+
+
+def _hash(id: str) -> bytes:
+    return sha256(id.encode("utf-8", "surrogatepass")).digest()[:16]
 
 
 def _content(example: Example) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -51,50 +51,67 @@ def _schema() -> pa.Schema:
 
 def to_bytes(built: Built) -> bytes:
     """Return a row as bytes, for the time until its shard is full."""
-    return orjson.dumps([built.template, built.language, built.id, built.messages, built.instruction.decode("utf-8")])
+    rest = [built.split, built.template, built.language, built.id, built.inverted, built.messages]
+    return orjson.dumps([*rest, built.instruction.decode("utf-8")])
 
 
-def from_bytes(packed: bytes) -> dict[str, Any]:
-    """Return the row of a shard that ``to_bytes`` has packed."""
-    template, language, id, messages, instruction = orjson.loads(packed)
-    return {
-        "id": id,
-        "task": template.partition("/")[0],
-        "language": language,
-        "template": template.rpartition("/")[2],
-        "messages": [{"role": role, "content": text, "trained": trained} for role, text, trained in messages],
-        "instruction": instruction,
-    }
+def from_bytes(packed: bytes) -> Built:
+    """Return the row that ``to_bytes`` has packed."""
+    split, template, language, id, inverted, messages, instruction = orjson.loads(packed)
+    return Built(split, template, language, id, inverted, messages, instruction.encode("utf-8"))
 
 
-def write_shard(path: Path, rows: Iterator[bytes]) -> str:
-    """Write a shard of packed rows; return its sha256. The same rows make the same bytes."""
-    import pyarrow as pa
+def write_shard(path: Path, rows: Iterable[Built]) -> str:
+    """Write a shard; return its sha256. The same rows make the same bytes."""
     import pyarrow.parquet as pq
 
     schema = _schema()
+    repeated = ["task", "language", "template", "messages.list.element.role"]
     with (
         write_atomically(path, "wb") as handle,
-        pq.ParquetWriter(handle, schema, compression="zstd", version="2.6", store_schema=False) as writer,
+        pq.ParquetWriter(
+            handle, schema, compression="zstd", version="2.6", store_schema=False, use_dictionary=repeated
+        ) as writer,
     ):
         for group in _groups(rows):
-            table = pa.Table.from_pylist([from_bytes(row) for row in group], schema=schema)
-            writer.write_table(table, row_group_size=GROUP_ROWS)
+            writer.write_batch(_batch(group, schema), row_group_size=GROUP_ROWS)
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-def _groups(rows: Iterator[bytes]) -> Iterator[list[bytes]]:
-    group: list[bytes] = []
+def _groups(rows: Iterable[Built]) -> Iterator[list[Built]]:
+    group: list[Built] = []
     size = 0
     for row in rows:
         group.append(row)
-        size += len(row)
+        size += len(row.instruction)
         if len(group) == GROUP_ROWS or size >= GROUP_BYTES:
             yield group
             group, size = [], 0
     if group:
         yield group
+
+
+def _batch(group: Sequence[Built], schema: pa.Schema) -> pa.RecordBatch:
+    import pyarrow as pa
+
+    turns = [turn for row in group for turn in row.messages]
+    ends = list(accumulate((len(row.messages) for row in group), initial=0))
+    parts = [
+        pa.array([turn[place] for turn in turns], kind)
+        for place, kind in enumerate((pa.string(), pa.string(), pa.bool_()))
+    ]
+    message = pa.StructArray.from_arrays(parts, fields=list(schema.field("messages").type.value_type))
+    keys = [row.template.split("/") for row in group]
+    columns = [
+        pa.array([row.id for row in group], pa.string()),
+        pa.array([key[0] for key in keys], pa.string()),
+        pa.array([row.language for row in group], pa.string()),
+        pa.array([key[-1] for key in keys], pa.string()),
+        pa.ListArray.from_arrays(pa.array(ends, pa.int32()), message).cast(schema.field("messages").type),
+        pa.array([row.instruction for row in group], pa.binary()).cast(pa.string()),
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
 class InstructionSet(Sequence[Instruction]):

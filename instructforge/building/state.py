@@ -10,17 +10,17 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
-from hashlib import sha256
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from instructforge.files import canonical_json
 
-__all__ = ["FOLDER", "State"]
+__all__ = ["FOLDER", "Index", "State"]
 
 FOLDER = ".build"
 _CACHE_KIB = 32_000
+_ASKED_AT_ONCE = 500
 _TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
 CREATE TABLE ids (hash BLOB PRIMARY KEY) WITHOUT ROWID;
@@ -104,20 +104,19 @@ class State:
 
     # --- Indexes --------------------------------------------------------------------------------------
 
-    def has_id(self, id: str) -> bool:
-        return self._has("ids", _short(id))
+    def known(self, table: str, hashes: Sequence[bytes]) -> set[bytes]:
+        """Return those among ``hashes`` that a table (``ids``, ``contents``) holds."""
+        found: set[bytes] = set()
+        for start in range(0, len(hashes), _ASKED_AT_ONCE):
+            some = hashes[start : start + _ASKED_AT_ONCE]
+            marks = ",".join("?" * len(some))
+            rows = self._connection.execute(f"SELECT hash FROM {table} WHERE hash IN ({marks})", some)
+            found.update(hash for (hash,) in rows)
+        return found
 
-    def add_id(self, id: str) -> None:
-        self._connection.execute("INSERT OR IGNORE INTO ids VALUES (?)", (_short(id),))
-
-    def has_content(self, content: bytes) -> bool:
-        return self._has("contents", content)
-
-    def add_content(self, content: bytes) -> None:
-        self._connection.execute("INSERT OR IGNORE INTO contents VALUES (?)", (content,))
-
-    def _has(self, table: str, value: bytes) -> bool:
-        return self._connection.execute(f"SELECT 1 FROM {table} WHERE hash = ?", (value,)).fetchone() is not None
+    def add(self, table: str, hashes: Iterable[bytes]) -> None:
+        """Add new hashes to a table."""
+        self._connection.executemany(f"INSERT INTO {table} VALUES (?)", ((hash,) for hash in hashes))
 
     # --- Rows that wait -------------------------------------------------------------------------------
 
@@ -141,5 +140,27 @@ class State:
         self._connection.execute("DELETE FROM pending WHERE split = ?", (split,))
 
 
-def _short(id: str) -> bytes:
-    return sha256(id.encode("utf-8", "surrogatepass")).digest()[:16]
+class Index:
+    """Hashes seen before, and those that a batch adds: asked for and added a batch at a time."""
+
+    def __init__(self, state: State, table: str) -> None:
+        self._state, self._table = state, table
+        self._seen: set[bytes] = set()
+        self._new: list[bytes] = []
+
+    def look_up(self, hashes: Sequence[bytes]) -> None:
+        """Find out which of a batch's hashes were seen before it."""
+        self._seen, self._new = self._state.known(self._table, hashes), []
+
+    def __contains__(self, hash: bytes) -> bool:
+        return hash in self._seen
+
+    def add(self, hash: bytes) -> None:
+        if hash not in self._seen:
+            self._seen.add(hash)
+            self._new.append(hash)
+
+    def write(self) -> None:
+        """Put the batch's new hashes into the state."""
+        self._state.add(self._table, self._new)
+        self._new = []
