@@ -143,7 +143,7 @@ class Example:
         )
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, weakref_slot=False)
 class Message:
     """One chat turn.
 
@@ -206,7 +206,7 @@ def fold_system(messages: Sequence[Message]) -> tuple[Message, ...]:
     return tuple(rest)
 
 
-@frozen
+@frozen(weakref_slot=False)
 class Landing:
     """Where a field's text stands: characters ``start`` to ``end`` of ``messages[message].content``.
 
@@ -229,7 +229,7 @@ class Landing:
         return cls(*value)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, weakref_slot=False)
 class Instruction:
     """A template × an example: the chat that a model is shown, and what stands where in it.
 
@@ -354,6 +354,7 @@ class Output:
         label_scores: Score of each of the instruction's labels, in their order, from a model's head.
         spans: Best spans, best first.
         null_score: Score of "no answer", on the same scale as the spans' scores.
+        error: Why the model could not be asked, such as a prompt that does not fit; nothing else is filled then.
     """
 
     text: str | None = None
@@ -363,6 +364,7 @@ class Output:
     label_scores: tuple[float, ...] | None = None
     spans: tuple[SpanScore, ...] | None = None
     null_score: float | None = None
+    error: str | None = None
 
 
 @frozen(kw_only=True)

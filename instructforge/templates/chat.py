@@ -196,5 +196,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return tuple(_plain(part) for part in value)
     return f"<{type(value).__name__}>"
-
-

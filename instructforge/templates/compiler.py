@@ -7,21 +7,36 @@ as plain texts, so that what they came from is still known where they land.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from jinja2 import nodes
 from jinja2.compiler import CodeGenerator, Frame
 from jinja2.idtracking import VAR_LOAD_RESOLVE
+from jinja2.runtime import Undefined
 
-__all__ = ["GuardedCodeGenerator", "instrument"]
+__all__ = ["GuardedCodeGenerator", "code_names", "instrument"]
 
 _CONSTANT = (nodes.Const, nodes.TemplateData)
 
 
+def code_names(environment: Any) -> dict[str, Any]:
+    """Return the names that the code of every template finds in its globals."""
+    return {
+        "environment": environment,
+        "guard": environment.guard,
+        "undefined": environment.undefined,
+        "concat": environment.concat,
+        "cond_expr_undefined": Undefined,
+    }
+
+
 def instrument(tree: nodes.Template) -> None:
     """Put a count of work at the head of every body that may run often, and a check on what loops run over."""
+    repeats = any(name.name in ("self", "super") for name in tree.find_all(nodes.Name))
     for node in list(tree.find_all((nodes.For, nodes.Macro, nodes.CallBlock, nodes.Block))):
+        if isinstance(node, nodes.Block) and not repeats:
+            continue  # it is rendered once
         if isinstance(node, nodes.For):
             node.iter = _guarded("iterate", node.iter)
         body: list[nodes.Node] = node.body  # type: ignore[attr-defined]
@@ -34,9 +49,36 @@ def instrument(tree: nodes.Template) -> None:
             call.dyn_kwargs = _guarded("spread_names", call.dyn_kwargs)  # type: ignore[attr-defined]
 
 
-def _guarded(operation: str, argument: nodes.Expr) -> nodes.Call:
+def _guarded(operation: str, argument: nodes.Node) -> nodes.Call:
     callee = nodes.EnvironmentAttribute(f"guard.{operation}")
-    return nodes.Call(callee, [argument], [], None, None).set_lineno(argument.lineno)
+    call = nodes.Call(callee, [argument], [], None, None)
+    call.set_lineno(argument.lineno)
+    return call
+
+
+def _write_operation(writer: CodeGenerator, name: str, parts: Iterable[nodes.Node | None], frame: Frame) -> None:
+    writer.write(f"guard.{name}(")
+    for place, part in enumerate(parts):
+        writer.write(", " if place else "")
+        if part is None:
+            writer.write("None")
+        else:
+            writer.visit(part, frame)
+    writer.write(")")
+
+
+def _binary(name: str) -> Callable[[CodeGenerator, nodes.BinExpr, Frame], None]:
+    def visit(self: CodeGenerator, node: nodes.BinExpr, frame: Frame) -> None:
+        _write_operation(self, name, (node.left, node.right), frame)
+
+    return visit
+
+
+def _unary(name: str) -> Callable[[CodeGenerator, nodes.UnaryExpr, Frame], None]:
+    def visit(self: CodeGenerator, node: nodes.UnaryExpr, frame: Frame) -> None:
+        _write_operation(self, name, (node.node,), frame)
+
+    return visit
 
 
 class GuardedCodeGenerator(CodeGenerator):
@@ -56,8 +98,9 @@ class GuardedCodeGenerator(CodeGenerator):
     # --- What a name is looked up in -----------------------------------------------------------------
 
     def write_commons(self) -> None:
-        super().write_commons()
-        self.writeline("guard = environment.guard")
+        """Write the head of a function; what Jinja writes here besides is global, from ``code_names``."""
+        self.writeline("resolve = context.resolve_or_missing")
+        self.writeline("if 0: yield None")
 
     def enter_frame(self, frame: Frame) -> None:
         for action, name in frame.symbols.loads.values():
@@ -104,42 +147,15 @@ class GuardedCodeGenerator(CodeGenerator):
 
     # --- Operators -----------------------------------------------------------------------------------
 
-    def _operation(self, name: str, parts: Iterable[nodes.Node | None], frame: Frame) -> None:
-        self.write(f"guard.{name}(")
-        for place, part in enumerate(parts):
-            self.write(", " if place else "")
-            if part is None:
-                self.write("None")
-            else:
-                self.visit(part, frame)
-        self.write(")")
-
-    def visit_Add(self, node: nodes.Add, frame: Frame) -> None:
-        self._operation("add", (node.left, node.right), frame)
-
-    def visit_Sub(self, node: nodes.Sub, frame: Frame) -> None:
-        self._operation("subtract", (node.left, node.right), frame)
-
-    def visit_Mul(self, node: nodes.Mul, frame: Frame) -> None:
-        self._operation("multiply", (node.left, node.right), frame)
-
-    def visit_Div(self, node: nodes.Div, frame: Frame) -> None:
-        self._operation("divide", (node.left, node.right), frame)
-
-    def visit_FloorDiv(self, node: nodes.FloorDiv, frame: Frame) -> None:
-        self._operation("floor_divide", (node.left, node.right), frame)
-
-    def visit_Pow(self, node: nodes.Pow, frame: Frame) -> None:
-        self._operation("power", (node.left, node.right), frame)
-
-    def visit_Mod(self, node: nodes.Mod, frame: Frame) -> None:
-        self._operation("modulo", (node.left, node.right), frame)
-
-    def visit_Neg(self, node: nodes.Neg, frame: Frame) -> None:
-        self._operation("negative", (node.node,), frame)
-
-    def visit_Pos(self, node: nodes.Pos, frame: Frame) -> None:
-        self._operation("positive", (node.node,), frame)
+    visit_Add = _binary("add")
+    visit_Sub = _binary("subtract")
+    visit_Mul = _binary("multiply")
+    visit_Div = _binary("divide")
+    visit_FloorDiv = _binary("floor_divide")
+    visit_Pow = _binary("power")
+    visit_Mod = _binary("modulo")
+    visit_Neg = _unary("negative")
+    visit_Pos = _unary("positive")
 
     def visit_Concat(self, node: nodes.Concat, frame: Frame) -> None:
         self.write("guard.concat((")
@@ -201,9 +217,9 @@ class GuardedCodeGenerator(CodeGenerator):
 
     def visit_Getitem(self, node: nodes.Getitem, frame: Frame) -> None:
         if isinstance(node.arg, nodes.Slice):
-            self._operation("slice", (node.node, node.arg.start, node.arg.stop, node.arg.step), frame)
+            _write_operation(self, "slice", (node.node, node.arg.start, node.arg.stop, node.arg.step), frame)
         else:
-            self._operation("getitem", (node.node, node.arg), frame)
+            _write_operation(self, "getitem", (node.node, node.arg), frame)
 
     def visit_Call(self, node: nodes.Call, frame: Frame, forward_caller: bool = False) -> None:
         extra = {"caller": "caller"} if forward_caller else None

@@ -21,7 +21,7 @@ from markupsafe import escape
 
 from instructforge.files import seed_of
 from instructforge.templates import methods
-from instructforge.templates.guard import COMPARISONS, Guard, GuardError, Stream
+from instructforge.templates.guard import COMPARISONS, VIEWS, Guard, GuardError, Stream
 from instructforge.templates.traced import follow
 
 if TYPE_CHECKING:
@@ -209,6 +209,7 @@ def _wordwrap(
     from textwrap import wrap
 
     text = _text(guard, value, limit=MAX_PATTERN_CHARS)
+    guard.spend(10 * len(text))
     between = "\n" if wrapstring is None else _text(guard, wrapstring)
     lines = [
         between.join(
@@ -222,7 +223,6 @@ def _wordwrap(
             )
         )
         for line in text.splitlines()
-        if guard.spend(1 + len(line)) is None
     ]
     return guard.join(lines, between)
 
@@ -593,7 +593,7 @@ _test("number")(lambda guard, value: isinstance(value, (int, float)))
 _test("string")(lambda guard, value: isinstance(value, str))
 _test("mapping")(lambda guard, value: isinstance(value, dict))
 _test("sequence")(_is_sequence)
-_test("iterable")(lambda guard, value: _is_sequence(guard, value) or isinstance(value, (Stream, *VIEW_TYPES)))
+_test("iterable")(lambda guard, value: _is_sequence(guard, value) or isinstance(value, (Stream, *VIEWS)))
 _test("callable")(lambda guard, value: isinstance(value, methods.Function))
 _test("odd")(lambda guard, value: _number(value) % 2 == 1)
 _test("even")(lambda guard, value: _number(value) % 2 == 0)
@@ -605,8 +605,6 @@ _test("sameas")(lambda guard, value, other: value is other)
 _test("in")(lambda guard, value, holder: guard.contains(holder, value))
 _test("filter")(lambda guard, value: isinstance(value, str) and value in FILTERS)
 _test("test")(lambda guard, value: isinstance(value, str) and value in TESTS)
-
-VIEW_TYPES = (type({}.keys()), type({}.values()), type({}.items()))
 
 _SIGNS = {
     "eq": ("==", "eq", "equalto"),

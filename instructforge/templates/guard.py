@@ -149,7 +149,7 @@ class Guard:
         if kind is str or kind is Traced:
             return len(value) + 2
         if kind is int:
-            return 1 + value.bit_length() // 3
+            return 1 + int(value.bit_length()) // 3
         if kind in SCALARS:
             return 8
         if kind not in PLAIN:

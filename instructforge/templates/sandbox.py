@@ -21,7 +21,7 @@ from jinja2.parser import Parser
 from jinja2.runtime import Context, StrictUndefined, Undefined
 
 from instructforge.errors import TemplateError, did_you_mean, printable
-from instructforge.templates.compiler import GuardedCodeGenerator, instrument
+from instructforge.templates.compiler import GuardedCodeGenerator, code_names, instrument
 from instructforge.templates.filters import FILTERS, GLOBALS, TESTS
 from instructforge.templates.guard import Guard, GuardError
 from instructforge.templates.limits import Limits
@@ -84,10 +84,10 @@ class BoundedEnvironment(Environment):
         )
         self.limits = limits
         self.guard = Guard(limits, self.undefined, mutable=mutable)
-        self.filters = FILTERS
-        self.tests = TESTS
+        self.filters = dict(FILTERS)
+        self.tests = TESTS  # type: ignore[assignment]
         self.globals = dict(GLOBALS)
-        self.concat = self.guard.concat  # type: ignore[assignment]
+        self.concat = self.guard.concat  # type: ignore[method-assign]
         self.mute_blocks = False
         self.resolved: set[tuple[str, str]] = set()
         self._find = find
@@ -172,7 +172,9 @@ class Code:
         self.environment = environment
         self.name = name
         self.filename = code.co_filename
-        self.template = environment.template_class.from_code(environment, code, environment.globals, None)
+        names = {**code_names(environment), "__file__": code.co_filename}
+        exec(code, names)
+        self.template = environment.template_class._from_namespace(environment, names, environment.globals)
         self.root = self.template.root_render_func
         self.blocks = self.template.blocks
 
@@ -198,7 +200,7 @@ class Code:
         else:
             rule, what = "template", f"{type(error).__name__}: {_scrubbed(error)}"
         place = f", line {line}" if line is not None else ""
-        on = f" on {where}" if where else ""
+        on = f" at the row {where}" if where else ""
         advice = _ADVICE.get(rule, "Look at the template at that line, and at the row.")
         return TemplateError(
             f'The template "{self.name}"{place} failed{on}: {what}.\nIts rule is {rule!r}.\n{advice}',
@@ -246,10 +248,8 @@ def _refusal(name: str, rule: str, what: str, expected: str, fix: str) -> Templa
 
 
 def _check_tree(tree: nodes.Template, name: str, limits: Limits) -> None:
-    count = 0
-    for node in tree.find_all(nodes.Node):
-        count += 1
-        if count > limits.nodes:
+    for count, node in enumerate(tree.find_all(nodes.Node)):
+        if count >= limits.nodes:
             raise _refusal(
                 name, "source", "it has too many parts", f"At most {limits.nodes:,} are allowed.", "Make it shorter."
             )
@@ -274,12 +274,12 @@ def _check_tree(tree: nodes.Template, name: str, limits: Limits) -> None:
 
 def _check_name(node: nodes.Node, name: str) -> None:
     for kind, known, what in ((nodes.Filter, FILTERS, "filter"), (nodes.Test, TESTS, "test")):
-        if isinstance(node, kind) and node.name not in known:  # type: ignore[attr-defined]
+        if isinstance(node, kind) and node.name not in known:
             raise _refusal(
                 name,
                 "unknown-name",
-                f'line {node.lineno}: no {what} is called "{printable(node.name, 80)}"',  # type: ignore[attr-defined]
-                did_you_mean(node.name, known),  # type: ignore[attr-defined]
+                f'line {node.lineno}: no {what} is called "{printable(node.name, 80)}"',
+                did_you_mean(node.name, known),
                 f"Use one of the {what}s that the documentation lists.",
             )
     if isinstance(node, _REFERENCES) and not isinstance(node.template, nodes.Const):

@@ -15,12 +15,14 @@ from typing import Any, NoReturn
 
 from jinja2 import nodes
 from jinja2.runtime import Context
+from jinja2.utils import missing
 
 from instructforge.data import NO_ANSWER, Answer, Example, Instruction, Landing, Message
 from instructforge.errors import InstructForgeError, TemplateError, did_you_mean, printable
 from instructforge.files import sha256_of
 from instructforge.tasks import Choice, Task
 from instructforge.templates.declarations import Declarations, chooses, take_declarations
+from instructforge.templates.drafts import InstructionDraft, LandingDraft, MessageDraft
 from instructforge.templates.guard import GuardError
 from instructforge.templates.limits import Limits
 from instructforge.templates.methods import Function
@@ -264,11 +266,12 @@ class _Plan:
             if line is not None:
                 self.refuse("leak", f'line {line}: the {name} block uses "{secret}"', "Take it out.", expected)
         completion = self.blocks.get("completion")
-        if completion is not None and not self.parts:
-            if mentions(secret, self._used_in(completion), macros) is None:
-                self.refuse(
-                    "completion", f'the completion never uses "{secret}"', f"Write {{{{ {secret} }}}} in it.", expected
-                )
+        if completion is None or self.parts:
+            return
+        if mentions(secret, self._used_in(completion), macros) is None:
+            self.refuse(
+                "completion", f'the completion never uses "{secret}"', f"Write {{{{ {secret} }}}} in it.", expected
+            )
 
     def _used_in(self, block: nodes.Block) -> dict[str, int]:
         """Return the names used in a block, with those of the blocks inside it as they are overridden."""
@@ -342,6 +345,28 @@ def _bundle(parts: Mapping[str, str], body: str) -> str:
     return f"{{#- parts {carried} -#}}\n{body}"
 
 
+class _Values(dict[str, Any]):
+    """A row's variables; a name that is not there is what Jinja calls missing."""
+
+    __slots__ = ()
+
+    def __missing__(self, name: str) -> Any:
+        return missing
+
+
+def _message(role: str, content: str, *, trained: bool = False) -> Message:
+    made: Any = MessageDraft()
+    made.role = role
+    made.content = content
+    made.trained = trained
+    made.reasoning = None
+    made.tool_calls = ()
+    made.name = None
+    made.tool_call_id = None
+    made.__class__ = Message
+    return made  # type: ignore[no-any-return]
+
+
 def _does_something(node: nodes.Node) -> bool:
     return not isinstance(node, (nodes.Output, nodes.Block))
 
@@ -367,8 +392,9 @@ class _Writer:
         self._system = first.get("system")
         self._prompt = first["prompt"]
         self._completion = first.get("completion")
-        self._base = {**plan.environment.globals, "language": template.language}
         uses_all = bool(plan.parts)
+        given = {**plan.environment.globals, "language": template.language}
+        self._base = {name: value for name, value in given.items() if uses_all or name in plan.used}
         self._fields = [
             (name, field.optional, field.empty)
             for name, field in template.task.fields.items()
@@ -382,13 +408,12 @@ class _Writer:
         self._from_field = getattr(target, "from_field", None)
         self._fixed_words = None if self._fixed is None else [self._words(label) for label in self._fixed]
         self._fixed_choices: tuple[str, ...] | None = None
-        row_names = set(template.task.fields) | set(plan.environment.globals)
+        self._plain = plan.plain_completion
+        names = self._completion_names()
+        self._lands_in_completion = uses_all or self._root is not None or bool(names & set(template.task.fields))
+        calls = {"choices", "letters", *plan.environment.globals}
         self._completion_is_fixed = (
-            self._fixed is not None
-            and not uses_all
-            and self._root is None
-            and not self._uses_random()
-            and not self._completion_names() & row_names
+            self._fixed is not None and not self._lands_in_completion and not names & calls and not self._uses_random()
         )
 
     def _completion_names(self) -> set[str]:
@@ -419,17 +444,11 @@ class _Writer:
         guard = self._guard
         guard.reset()
         guard.seed = (seed, example.id)
-        inputs = example.inputs
-        values = self._values(inputs)
-        labels = self._labels(inputs) if self._chooses else ()
-        if self._uses_choices:
-            self._give_choices(values, labels)
-        answers = example.answers
+        values, labels = self._values(example)
         asked = values.pop(self._inverted, None) if self._inverted else None
-        if self._inverted and answers and answers[0] != NO_ANSWER:
-            values["answer"] = self._answer_words(answers[0], labels)
         context = self._context
         context.vars = context.parent = values
+        context.resolve_or_missing = values.__getitem__  # type: ignore[method-assign, assignment]
         if self._root is not None:
             for _ in self._root(context):
                 pass
@@ -438,43 +457,58 @@ class _Writer:
         if self._system is not None:
             content = self._land(*self._gather(self._system), 0, landings)
             if content:
-                messages.append(Message(role="system", content=content))
+                messages.append(_message("system", content))
         if self._uses_turns:
             self._write_turns(messages, landings)
         else:
             content = self._land(*self._gather(self._prompt), len(messages), landings)
             if not content:
                 raise GuardError("not-applicable", "the prompt is empty")
-            messages.append(Message(role="user", content=content))
+            messages.append(_message("user", content))
         choices: tuple[str, ...] = ()
+        trained = True
         if self._inverted:
             completion = self._inverted_completion(values, asked, len(messages), landings)
-            trained, labels = True, ()
+            labels = ()
+        elif labels:
+            choices, completion = self._chosen(example, values, labels, len(messages), landings)
+            trained = bool(example.answers)
         else:
-            guard.random = None
-            choices = self._choices(values, labels) if labels else ()
-            completion = self._answer_completion(values, answers, labels, choices, len(messages), landings)
-            trained = bool(answers)
-        messages.append(Message(role="assistant", content=completion, trained=trained))
+            completion = self._answered(example, values, len(messages), landings)
+            trained = bool(example.answers)
+        messages.append(_message("assistant", completion, trained=trained))
+        return self._instruction(example, tuple(messages), tuple(landings), labels, choices)
+
+    def _instruction(
+        self,
+        example: Example,
+        messages: tuple[Message, ...],
+        landings: tuple[Landing, ...],
+        labels: tuple[str, ...],
+        choices: tuple[str, ...],
+    ) -> Instruction:
         template = self._template
-        return Instruction(
-            example=example,
-            task=self._task.name,
-            language=self._language,
-            template=template.name,
-            template_sha256=template.sha256,
-            messages=tuple(messages),
-            landings=tuple(landings),
-            labels=labels,
-            choices=choices,
-            cuttable=template.cuttable,
-            inverted=self._inverted,
-        )
+        made: Any = InstructionDraft()
+        made.example = example
+        made.task = template.task.name
+        made.language = template.language
+        made.template = template.name
+        made.template_sha256 = template.sha256
+        made.messages = messages
+        made.landings = landings
+        made.labels = labels
+        made.choices = choices
+        made.cuttable = template.cuttable
+        made.inverted = template.inverted
+        made.__class__ = Instruction
+        return made  # type: ignore[no-any-return]
 
     # What the row gives ------------------------------------------------------------------------------
 
-    def _values(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        values: dict[str, Any] = self._base.copy()
+    def _values(self, example: Example) -> tuple[_Values, tuple[str, ...]]:
+        """Return the row's variables, and the labels that it chooses among."""
+        inputs = example.inputs
+        values = _Values(self._base)
         for name, optional, empty in self._fields:
             value = inputs.get(name)
             if type(value) is str:
@@ -484,8 +518,16 @@ class _Writer:
             elif value is not None:
                 values[name] = _given(value, name, None, 0)
             elif optional:
-                values[name] = empty
-        return values
+                values[name] = _given(empty, name, None, 0)
+        if not self._chooses:
+            labels: tuple[str, ...] = ()
+        else:
+            labels = self._labels(inputs)
+            if self._uses_choices:
+                self._give_choices(values, labels)
+        if self._inverted and example.answers and example.answers[0] != NO_ANSWER:
+            values["answer"] = self._answer_words(example.answers[0], labels)
+        return values, labels
 
     def _labels(self, inputs: Mapping[str, Any]) -> tuple[str, ...]:
         if self._fixed is not None:
@@ -518,7 +560,7 @@ class _Writer:
         if declarations.letters:
             if answer not in labels:
                 raise GuardError("answer", f'the answer "{printable(answer, 80)}" is not one of the row\'s choices')
-            return _letter(labels.index(answer))  # type: ignore[arg-type]
+            return _letter(labels.index(answer))
         if declarations.words is not None:
             if answer not in declarations.words:
                 raise GuardError("answer", f'the answer "{printable(answer, 80)}" is not one of the task\'s labels')
@@ -535,13 +577,16 @@ class _Writer:
         at = 0
         for piece in block(self._context):
             kind = type(piece)
-            if kind is Traced:
+            if kind is str:
+                text = piece
+            elif kind is Traced:
+                text = piece
                 for field, item, start, end, exact in piece.marks:
                     marks.append((field, item, at + start, at + end, exact))
-            elif kind is not str:
-                piece = guard.text(piece)
-            parts.append(piece)
-            at += len(piece)
+            else:
+                text = guard.text(piece)
+            parts.append(text)
+            at += len(text)
             if at > limit:
                 guard.room(at)
         return "".join(parts), marks
@@ -551,24 +596,27 @@ class _Writer:
         content = text.strip()
         size = len(content)
         lead = 0 if size == len(text) else len(text) - len(text.lstrip())
-        for field, item, start, end, exact in marks:
-            if end <= start:
-                continue
-            start -= lead
-            end -= lead
-            if start < 0 or end > size:
-                start, end, exact = max(start, 0), min(end, size), False
-                if end <= start:
-                    continue
-            landings.append(Landing(field, message, start, end, item, exact))
+        for field, item, start, end, whole in marks:
+            begin, stop, exact = start - lead, end - lead, whole
+            if begin < 0 or stop > size:  # the space at an end was the field's own
+                begin, stop, exact = max(begin, 0), min(stop, size), False
+            if begin < stop:
+                made: Any = LandingDraft()
+                made.field = field
+                made.message = message
+                made.start = begin
+                made.end = stop
+                made.item = item
+                made.exact = exact
+                made.__class__ = Landing
+                landings.append(made)
         return content
 
     def _write_turns(self, messages: list[Message], landings: list[Landing]) -> None:
         pieces: list[str | Turns] = []
         size = 0
-        for piece in self._prompt(self._context):
-            if type(piece) is not Turns:
-                piece = self._guard.text(piece)
+        for written in self._prompt(self._context):
+            piece = written if type(written) is Turns else self._guard.text(written)
             size += len(piece) if isinstance(piece, str) else sum(len(turn.text) for turn in piece.turns)
             if size > self._limit:
                 self._guard.room(size)
@@ -580,58 +628,61 @@ class _Writer:
         for number, turn in enumerate(turns):
             marks = turn.text.marks if type(turn.text) is Traced else ()
             text = str(turn.text)
-            if number == last or (turn.role == "user" and number <= 1):
+            if number == last or turn.joined:
                 text = self._land(text, marks, len(messages), landings)
             else:
-                landings.extend(
-                    Landing(field, len(messages), *place, item, exact)
-                    for field, item, *place, exact in marks
-                    if place[1] > place[0]
-                )
+                for field, item, start, end, exact in marks:
+                    if start < end:
+                        landings.append(Landing(field, len(messages), start, end, item, exact))
             messages.append(turn.to_message(text))
         if not messages[-1].content:
             raise GuardError("not-applicable", "the prompt is empty")
 
-    def _answer_completion(
-        self,
-        values: dict[str, Any],
-        answers: Sequence[Answer],
-        labels: Sequence[str],
-        choices: Sequence[str],
-        message: int,
-        landings: list[Landing],
-    ) -> str:
-        if not answers:
+    def _answered(self, example: Example, values: dict[str, Any], message: int, landings: list[Landing]) -> str:
+        """Return the completion of a row whose answer is not chosen from labels."""
+        if not example.answers:
             return ""
-        answer = answers[0]
-        if self._plan.plain_completion:
-            completion = str(self._answer_words(answer, labels)).strip()
-        elif choices and isinstance(answer, str) and answer in labels and self._completion_is_fixed:
-            completion = choices[labels.index(answer)]
-        else:
-            completion = self._complete(values, self._answer_words(answer, labels), message, landings)
+        words = self._answer_words(example.answers[0], ())
+        completion = str(words).strip() if self._plain else self._complete(values, words, message, landings)
         if not completion:
             raise GuardError("completion", "the completion is empty")
         return completion
 
+    def _chosen(
+        self,
+        example: Example,
+        values: dict[str, Any],
+        labels: tuple[str, ...],
+        message: int,
+        landings: list[Landing],
+    ) -> tuple[tuple[str, ...], str]:
+        """Return the completion of each label, and that of the answer."""
+        choices = self._fixed_choices
+        if choices is None:
+            words = [self._answer_words(label, labels) for label in labels]
+            choices = tuple(
+                word.strip() if self._plain else self._complete(values, word, message, []) for word in words
+            )
+            if not all(choices):
+                raise GuardError("completion", "the completion of a label is empty")
+            if self._completion_is_fixed:
+                self._fixed_choices = choices
+        if not example.answers:
+            return choices, ""
+        answer = example.answers[0]
+        if not self._lands_in_completion and answer in labels:
+            return choices, choices[labels.index(answer)]
+        words_given = self._answer_words(answer, labels)
+        completion = words_given.strip() if self._plain else self._complete(values, words_given, message, landings)
+        if not completion:
+            raise GuardError("completion", "the completion is empty")
+        return choices, completion
+
     def _complete(self, values: dict[str, Any], words: str, message: int, landings: list[Landing]) -> str:
         assert self._completion is not None
         values["answer"] = words
-        self._guard.random = None
+        self._guard.random = None  # every completion of a row draws the same
         return self._land(*self._gather(self._completion), message, landings)
-
-    def _choices(self, values: dict[str, Any], labels: Sequence[str]) -> tuple[str, ...]:
-        """Return the completion of each label."""
-        if self._fixed_choices is not None:
-            return self._fixed_choices
-        words = [self._answer_words(label, labels) for label in labels]
-        if self._plan.plain_completion:
-            choices = tuple(word.strip() for word in words)
-        else:
-            choices = tuple(self._complete(values, word, 0, []) for word in words)
-        if self._completion_is_fixed:
-            self._fixed_choices = choices
-        return choices
 
     def _inverted_completion(self, values: dict[str, Any], asked: Any, message: int, landings: list[Landing]) -> str:
         if not isinstance(asked, str) or not asked.strip():

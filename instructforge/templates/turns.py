@@ -18,11 +18,15 @@ ROLES = ("system", "user", "assistant", "tool")
 
 @frozen
 class Turn:
-    """A turn before its landings are worked out: ``text`` may carry marks."""
+    """A turn before its landings are worked out: ``text`` may carry marks.
+
+    ``joined`` tells that text of the template is in it; the space around it is then the template's.
+    """
 
     role: str
     text: str
     more: Mapping[str, Any] = {}
+    joined: bool = False
 
     def to_message(self, content: str) -> Message:
         return Message(role=self.role, content=content, **self.more)
@@ -99,14 +103,14 @@ def _joined_front(pending: Sequence[str], turns: Sequence[Turn]) -> list[Turn]:
         return list(turns)
     first = 1 if turns[0].role == "system" else 0
     if first < len(turns) and turns[first].role == "user":
-        joined = Turn("user", join_traced([text, turns[first].text]), turns[first].more)
+        joined = Turn("user", join_traced([text, turns[first].text]), turns[first].more, True)
         return [*turns[:first], joined, *turns[first + 1 :]]
-    return [*turns[:first], Turn("user", text), *turns[first:]]
+    return [*turns[:first], Turn("user", text, joined=True), *turns[first:]]
 
 
 def _joined_end(turns: list[Turn], text: str) -> list[Turn]:
     if not text.strip():
         return turns
     if turns and turns[-1].role == "user":
-        return [*turns[:-1], Turn("user", join_traced([turns[-1].text, text]), turns[-1].more)]
-    return [*turns, Turn("user", text)]
+        return [*turns[:-1], Turn("user", join_traced([turns[-1].text, text]), turns[-1].more, True)]
+    return [*turns, Turn("user", text, joined=True)]
