@@ -23,11 +23,17 @@ def instructforge_models() -> Iterator[ModelSource]:
 
 @hookimpl
 def instructforge_trainers() -> Iterator[Lazy]:
-    """Provide the trainer of causal models."""
+    """Provide the trainers: of causal models, and of encoder models with a head."""
     yield Lazy(
         "causal",
         "instructforge.training.causal:CausalTrainer",
         summary="fine-tunes a causal language model on the answers alone, whole or by LoRA",
+        extra="train",
+    )
+    yield Lazy(
+        "encoder",
+        "instructforge.training.heads.trainer:EncoderTrainer",
+        summary="fits a head on an encoder model: choices or spans, features first",
         extra="train",
     )
 

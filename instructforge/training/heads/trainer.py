@@ -1,0 +1,147 @@
+"""The trainer ``encoder``: one job, one model folder, whichever head the task's target asks for."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from safetensors.torch import save_file
+
+from instructforge.contract import Contract, target_to_json
+from instructforge.encoding.tokenizers import tokenizer_sha256
+from instructforge.files import canonical_json, sha256_of
+from instructforge.manifest import library_versions
+from instructforge.models import check_folder
+from instructforge.training.folder import base_fingerprint, finished, model_card, remember, write_model_folder
+from instructforge.training.heads.choice import TrainedChoice, train_choice
+from instructforge.training.heads.settings import asked_settings
+from instructforge.training.heads.span import TrainedSpan, train_span
+from instructforge.training.job import TrainingJob, TrainingResult
+from instructforge.training.loop import clear_work
+
+__all__ = ["HEAD_WEIGHTS", "EncoderTrainer"]
+
+HEAD_WEIGHTS = "head.safetensors"
+"""The weights of a choice head, beside an ordinary folder of its body."""
+
+_log = logging.getLogger("instructforge.training")
+
+
+class EncoderTrainer:
+    """Fine-tunes an encoder model to choose among labels or to find spans.
+
+    A choice model is written as an ordinary folder of its body (``AutoModel`` opens it), and its head beside it. A span
+    model is transformers' own (``AutoModelForQuestionAnswering`` opens it).
+    """
+
+    name: ClassVar[str] = "encoder"
+    heads: ClassVar[tuple[str, ...]] = ("choice", "span")
+    families: ClassVar[tuple[str, ...]] = ("encoder",)
+
+    def train(self, job: TrainingJob) -> TrainingResult:
+        """Train, write the model folder with its contract, and return what happened.
+
+        Raises:
+            ConfigError: Options are wrong, or the model folder is not safe to load.
+            TrainingError: There is nothing to train on, or training had to stop.
+        """
+        asked = asked_settings(job.settings)
+        check_folder(job.model, trust_remote_code=asked.trust_remote_code)
+        job.work.mkdir(parents=True, exist_ok=True)
+        fingerprint = _fingerprint(job)
+        if (before := finished(job, fingerprint)) is not None:
+            _log.warning("trained before with the same data, model and options: %s is kept", job.out)
+            return before
+        trained: TrainedChoice | TrainedSpan = train_span(job) if job.task.target.head == "span" else train_choice(job)
+        result = _result(trained)
+        for note in trained.notes:
+            _log.info("%s", note)
+        write_model_folder(job.out, lambda out: _write(out, job, trained, result))
+        remember(job, fingerprint, result)
+        clear_work(job.work)
+        for left in job.work.glob("features-*"):
+            shutil.rmtree(left, ignore_errors=True)
+        return result
+
+
+def _fingerprint(job: TrainingJob) -> str:
+    """Hash everything that the training is made from."""
+    rows = [
+        [
+            sha256_of(canonical_json({**row.example.to_json(), "origin": None, "labels": list(row.labels)}))
+            for row in part
+        ]
+        for part in (job.train, job.validation)
+    ]
+    task = [job.task.name, list(job.task.fields), target_to_json(job.task.target)]
+    base = base_fingerprint(job.model)
+    return sha256_of([rows, task, base, dict(job.settings), job.seed, job.decoder, dict(job.templates)])
+
+
+def _result(trained: TrainedChoice | TrainedSpan) -> TrainingResult:
+    loop = trained.loop
+    return TrainingResult(
+        steps=loop.steps if loop else 0,
+        seconds=trained.seconds,
+        log=loop.log if loop else (),
+        best=dict(trained.best),
+        counts=dict(trained.counts),
+        settings=trained.settings.to_json(),
+        notices=(*trained.notes, *(loop.notices if loop else ())),
+    )
+
+
+def _write(out: Path, job: TrainingJob, trained: TrainedChoice | TrainedSpan, result: TrainingResult) -> None:
+    tokenizer = trained.reader.tokenizer
+    model: Any = trained.model if isinstance(trained, TrainedSpan) else trained.model.body
+    model.save_pretrained(out)
+    if isinstance(trained, TrainedChoice):
+        head = {name: part.detach().contiguous().clone() for name, part in trained.model.head.state_dict().items()}
+        save_file(head, out / HEAD_WEIGHTS)
+    tokenizer.save_pretrained(out)
+    versions = library_versions()
+    contract = _contract(job, trained, tokenizer)
+    contract.write(out, versions)
+    facts = {"steps": result.steps, **result.best, **result.counts, "settings": json.dumps(result.settings)}
+    languages = sorted({row.language for row in job.train[:1000]})
+    card = model_card(job, contract, result=facts, languages=languages, versions=versions)
+    (out / "README.md").write_text(card + _notes(result.notices), encoding="utf-8")
+
+
+def _notes(notices: tuple[str, ...]) -> str:
+    return "\n## Notes\n\n" + "".join(f"- {notice}\n" for notice in notices)
+
+
+def _contract(job: TrainingJob, trained: TrainedChoice | TrainedSpan, tokenizer: Any) -> Contract:
+    target = job.task.target
+    if isinstance(trained, TrainedSpan):
+        settings = trained.settings
+        encoding: Mapping[str, Any] = {
+            **trained.reader.encoder.options(),
+            "n_best": settings.n_best,
+            "max_answer_tokens": settings.max_answer_tokens,
+        }
+        labels: tuple[str, ...] = ()
+        method = "full"
+    else:
+        plan = trained.reader.plan
+        encoding = {"max_length": trained.reader.max_length, "choices": plan.to_json()}
+        labels, method = plan.labels, trained.method
+    return Contract(
+        task=job.task.name,
+        target=target_to_json(target),
+        family="encoder",
+        trainer=EncoderTrainer.name,
+        method=method,
+        head=target.head,
+        fields=tuple(job.task.fields),
+        templates=job.templates,
+        tokenizer_sha256=tokenizer_sha256(tokenizer),
+        decoder=job.decoder or target.head_decoder,
+        encoding=encoding,
+        labels=labels,
+    )
