@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from instructforge.tasks import Task
     from instructforge.templates.library import TemplateRef
 
-__all__ = ["render"]
+__all__ = ["instructions_of", "render"]
 
 _FIRST_ROWS = 50
 """Rows by which a normalizer is told, as in a build."""
@@ -54,17 +54,19 @@ def render(
 ) -> None:
     """Show instructions of TASK as a model would read them: each turn, what is trained, where fields stand."""
     found = forge.tasks.get(task)
-    refs = _chosen_templates(forge, found, language, patterns)
-    rows: Iterable[Example]
-    if inputs:
-        mapping = _mapping(columns)
-        rows = chain.from_iterable(_examples(forge, found, Path(path), reader, normalizer, mapping) for path in inputs)
-    elif reader or normalizer or columns:
-        raise ConfigError("--format, --normalizer and --column go with --input FILE")
-    else:
-        rows = (sample.to_example(number) for number, sample in enumerate(found.samples))
+    shown = instructions_of(
+        forge,
+        found,
+        inputs,
+        reader=reader,
+        normalizer=normalizer,
+        columns=columns,
+        language=language,
+        patterns=patterns,
+        seed=seed,
+    )
     made: list[Instruction] = []
-    for instruction in islice(_renderings(forge, rows, refs, language, seed), count):
+    for instruction in islice(shown, count):
         made.append(instruction)
         if not as_json:
             _show(instruction)
@@ -74,6 +76,36 @@ def render(
         )
     if as_json:
         say_json("render/1", {"task": task, "instructions": [instruction.to_json() for instruction in made]})
+
+
+def instructions_of(
+    forge: Forge,
+    task: Task,
+    inputs: Iterable[str] = (),
+    *,
+    reader: str | None = None,
+    normalizer: str | None = None,
+    columns: Iterable[str] = (),
+    language: str | None = None,
+    patterns: Iterable[str] = (),
+    seed: int = 42,
+) -> Iterator[Instruction]:
+    """Return the instructions of raw files, or of the task's samples, each under one template that fits it.
+
+    Raises:
+        ConfigError: Options contradict each other, or a file cannot be read in one way.
+        UnknownNameError: No template fits one of ``patterns``.
+    """
+    refs = _chosen_templates(forge, task, language, patterns)
+    rows: Iterable[Example]
+    if inputs:
+        mapping = _mapping(columns)
+        rows = chain.from_iterable(_examples(forge, task, Path(path), reader, normalizer, mapping) for path in inputs)
+    elif reader or normalizer or columns:
+        raise ConfigError("--format, --normalizer and --column go with --input FILE")
+    else:
+        rows = (sample.to_example(number) for number, sample in enumerate(task.samples))
+    return _renderings(forge, rows, refs, language, seed)
 
 
 def _show(instruction: Instruction) -> None:
