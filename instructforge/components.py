@@ -204,6 +204,10 @@ class Trainer(Protocol):
         """Train, write the model folder with its contract, and return what happened."""
 
 
+def _as_texts(value: Iterable[str]) -> tuple[str, ...]:
+    return tuple(value)
+
+
 @frozen
 class ModelSource:
     """A model known by a short name.
@@ -220,5 +224,5 @@ class ModelSource:
     name: str
     fetch: str = field(kw_only=True)
     family: str = field(kw_only=True)
-    languages: tuple[str, ...] = field(kw_only=True, converter=tuple)
+    languages: tuple[str, ...] = field(kw_only=True, converter=_as_texts)
     summary: str = field(default="", kw_only=True)

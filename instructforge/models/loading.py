@@ -20,12 +20,12 @@ __all__ = ["load_causal", "load_tokenizer", "quiet"]
 def quiet() -> Iterator[None]:
     """Keep transformers from drawing progress bars; a terminal belongs to the command that runs."""
     shown = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
         if shown:
-            transformers_logging.enable_progress_bar()
+            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> Any:
