@@ -8,7 +8,7 @@ are not hashed: another version is a fact to know, not another contract.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -41,6 +41,14 @@ def target_to_json(target: Target) -> dict[str, Any]:
     return {"kind": type(target).__name__, "head": target.head, "options": options}
 
 
+def _texts(value: Iterable[str]) -> tuple[str, ...]:
+    return tuple(value)
+
+
+def _numbers(value: Iterable[int]) -> tuple[int, ...]:
+    return tuple(value)
+
+
 @frozen(kw_only=True)
 class Contract:
     """What a model was trained on. Two models with equal contracts read and write the same bytes.
@@ -71,16 +79,16 @@ class Contract:
     trainer: str = ""
     method: str = ""
     head: str = "text"
-    fields: tuple[str, ...] = field(default=(), converter=tuple)
+    fields: tuple[str, ...] = field(default=(), converter=_texts)
     templates: Mapping[str, str] = field(factory=dict)
     chat_template: str | None = None
     tokenizer_sha256: str
     decoder: str = ""
     decoder_options: Mapping[str, Any] = field(factory=dict)
     encoding: Mapping[str, Any] = field(factory=dict)
-    labels: tuple[str, ...] = field(default=(), converter=tuple)
-    stop_ids: tuple[int, ...] = field(default=(), converter=tuple)
-    stop_texts: tuple[str, ...] = field(default=(), converter=tuple)
+    labels: tuple[str, ...] = field(default=(), converter=_texts)
+    stop_ids: tuple[int, ...] = field(default=(), converter=_numbers)
+    stop_texts: tuple[str, ...] = field(default=(), converter=_texts)
     pinned: Mapping[str, Any] = field(factory=dict)
 
     def to_json(self) -> dict[str, Any]:

@@ -107,6 +107,8 @@ def _one(output: Output, instruction: Instruction, read: Read) -> Prediction:
     notes = () if output.finished else (UNFINISHED,)
     raw = output.text or ""
     try:
+        if output.error:
+            raise DecodingError(output.error)
         prediction = _inverted(output, instruction) if instruction.inverted else read(output, instruction)
     except DecodingError as error:
         reason = str(error) if output.finished else f"{error} (the model stopped at the limit of new tokens)"
