@@ -360,23 +360,33 @@ class ChatEncoder:
     def _whole_chats(self, chats: Sequence[_Prompt]) -> list[_Tokenised]:
         """Tokenise prompts with earlier turns whole, and find those turns by their characters.
 
-        Where a token reaches over a turn's border, or a turn has other ids than it has as a continuation, the
-        prompt is tokenised in segments instead.
+        Where a token reaches over a turn's border, the prompt is tokenised in segments instead.
         """
         texts = [one.text[region.start : region.stop or region.end] for one in chats for region in one.regions]
-        expected = iter(self._pieces.continue_all(texts))
+        alone = iter(self._pieces.continue_all(texts))
         results = []
         for one, (ids, offsets) in zip(chats, self._pieces.encode_with_offsets([c.text for c in chats]), strict=True):
             starts = [start for start, _ in offsets]
-            turns = []
-            for region, wanted in zip(one.regions, expected, strict=False):
-                first = bisect_left(starts, region.start)
-                last = first + len(wanted)
-                if ids[first:last] == wanted and (last == len(ids) or starts[last] >= (region.stop or region.end)):
-                    turns.append((first, last))
-            whole = len(turns) == len(one.regions)
-            results.append(_Tokenised(one, ids, tuple(turns)) if whole else self._by_segments(one))
+            turns = [self._turn_tokens(region, next(alone), ids, starts) for region in one.regions]
+            whole = tuple(turn for turn in turns if turn is not None)
+            results.append(_Tokenised(one, ids, whole) if len(whole) == len(turns) else self._by_segments(one))
         return results
+
+    def _turn_tokens(
+        self, region: Region, alone: list[int], ids: list[int], starts: list[int]
+    ) -> tuple[int, int] | None:
+        """Return which tokens of a prompt make up a turn and its stop token; None where they do not do so alone.
+
+        They do if they are the ids that the turn has as a continuation, or if a control token stands at either
+        end: no token reaches over one.
+        """
+        end = region.stop or region.end
+        first, last = bisect_left(starts, region.start), bisect_left(starts, end)
+        if ids[first:last] == alone:
+            return first, last
+        control = self._pieces.control_ids
+        bounded = first > 0 and ids[first - 1] in control and ids[last - 1] in control and region.stop is not None
+        return (first, last) if bounded and starts[first - 1] < region.start else None
 
     def _by_segments(self, prompt: _Prompt) -> _Tokenised:
         """Tokenise a prompt cut at its turns' borders and inside control tokens that are data."""
