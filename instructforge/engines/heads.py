@@ -1,120 +1,173 @@
-"""Answers of encoder models: scores of labels, or spans of a passage."""
+"""Encoder models: scores of labels, or spans of a passage.
+
+Rows are read by the very reader that training used, set up from the contract. Rows of like length are answered
+together, and the outputs come in the order of the rows.
+"""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, Protocol
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from instructforge.contract import Contract
+from instructforge.contract import Contract, target_to_json
 from instructforge.data import Instruction, Output
 from instructforge.encoding.tokenizers import tokenizer_sha256
 from instructforge.errors import ConfigError, ContractMismatchError, printable
-from instructforge.models import check_folder
-from instructforge.training.heads.body import load_body, load_tokenizer, preferred_device
+from instructforge.models.loading import load_encoder, load_tokenizer
+from instructforge.tasks import Task
+from instructforge.training.heads.body import input_limit, preferred_device
 from instructforge.training.heads.choice import ChoiceModel, build_model, choice_scores
 from instructforge.training.heads.inputs import ChoiceReader
-from instructforge.training.heads.plan import ChoicePlan
-from instructforge.training.heads.span import SpanReader, load_span_model, span_outputs
+from instructforge.training.heads.plan import ChoicePlan, untrained_plan
+from instructforge.training.heads.span import SpanReader, span_outputs
 from instructforge.training.heads.trainer import HEAD_WEIGHTS
 
-__all__ = ["ChoiceEngine", "SpanEngine", "open_head_engine"]
+__all__ = ["HeadEngine"]
 
-_log = logging.getLogger("instructforge.engines")
+_WINDOW = 512
+"""Rows that are sorted by length among themselves."""
 
-_CHUNK = 512
-"""Instructions that are sorted by length among themselves."""
+_UNTRAINED_LENGTH = 256
 
 
-def open_head_engine(folder: Path, contract: Contract | None = None) -> ChoiceEngine | SpanEngine:
-    """Open a folder that the trainer ``encoder`` wrote.
+class _Answerer(Protocol):
+    """One kind of head."""
+
+    gives: str
+
+    def answer(self, rows: Sequence[Instruction]) -> list[Output]: ...
+
+
+class HeadEngine:
+    """Answers with an encoder model.
+
+    Args:
+        folder: A checked model folder.
+        contract: What it was trained on; None for an untrained model, whose body's own sense of nearness
+            chooses among a row's labels.
+        task: For an untrained model: the task it is asked.
+        device: By default a GPU where there is one.
+        trust_remote_code: Let the model run code of its own.
 
     Raises:
-        ContractMismatchError: Its parts are not those that its contract describes.
-        ConfigError: It is not safe to load, or holds another kind of model.
+        ContractMismatchError: Tokenizer or head are not those of the contract.
+        ConfigError: The model cannot be loaded, or cannot answer this task.
     """
-    check_folder(folder)
-    contract = contract or Contract.read(folder)
-    tokenizer = load_tokenizer(folder)
-    contract.require(tokenizer_sha256=tokenizer_sha256(tokenizer))
-    if contract.head == "span":
-        return SpanEngine(folder, contract, tokenizer)
-    if contract.head == "choice":
-        return ChoiceEngine(folder, contract, tokenizer)
-    raise ConfigError(
-        f'the model in "{printable(folder)}" has the head "{printable(contract.head, 40)}"; known: choice, span'
+
+    def __init__(
+        self,
+        folder: Path,
+        contract: Contract | None = None,
+        *,
+        task: Task | None = None,
+        device: str | None = None,
+        trust_remote_code: bool = False,
+    ) -> None:
+        tokenizer = load_tokenizer(folder, trust_remote_code=trust_remote_code)
+        spans = contract is not None and contract.head == "span"
+        model = load_encoder(folder, spans=spans, trust_remote_code=trust_remote_code)
+        untrained = contract is None
+        self.contract = contract or _untrained(task, tokenizer, input_limit(model, tokenizer))
+        self.contract.require(tokenizer_sha256=tokenizer_sha256(tokenizer))
+        at = torch.device(device) if device else preferred_device()
+        self._answerer: _Answerer = (
+            _Spans(self.contract, tokenizer, model.to(at).eval())
+            if spans
+            else _Choices(self.contract, tokenizer, model, None if untrained else folder, at)
+        )
+
+    def outputs(self, instructions: Iterable[Instruction], needs: str) -> Iterator[Output]:
+        """Yield an output for each instruction, in their order; one that cannot be answered gets ``error``.
+
+        ``label_scores`` are log-probabilities of the instruction's labels, in its order. A label that the head was
+        not trained on cannot be chosen: its score is minus infinity. ``spans`` come with ``null_score`` on the same
+        scale.
+
+        Raises:
+            ConfigError: This model's head cannot give what is needed.
+        """
+        gives = self._answerer.gives
+        if needs != gives:
+            raise ConfigError(
+                f'an encoder model with a {self.contract.head} head cannot give "{printable(needs, 40)}".\n'
+                f"It gives {gives}.\nChoose a decoder that reads these, such as {self.contract.decoder}."
+            )
+        stream = iter(instructions)
+        while window := list(islice(stream, _WINDOW)):
+            yield from self._answerer.answer(window)
+
+
+def _untrained(task: Task | None, tokenizer: Any, longest: int) -> Contract:
+    if task is None or task.target.head != "choice":
+        raise ConfigError(
+            "an encoder model that was not trained can only choose among labels.\n"
+            f"The task {task.name if task else 'that it is asked'} wants something else.\nTrain the model first."
+        )
+    plan = untrained_plan(task)
+    return Contract(
+        task=task.name,
+        target=target_to_json(task.target),
+        family="encoder",
+        method="none",
+        head="choice",
+        fields=[*task.fields],
+        tokenizer_sha256=tokenizer_sha256(tokenizer),
+        decoder=task.target.head_decoder,
+        encoding={"max_length": min(_UNTRAINED_LENGTH, longest), "choices": plan.to_json()},
     )
 
 
-class ChoiceEngine:
-    """Scores each of an instruction's labels.
+class _Choices:
+    """Scores each of an instruction's labels."""
 
-    Attributes:
-        contract: What the model was trained on.
-        needs: What it can fill in an ``Output``.
-    """
+    gives = "label_scores"
 
-    needs: ClassVar[tuple[str, ...]] = ("label_scores",)
-
-    def __init__(self, folder: Path, contract: Contract, tokenizer: Any) -> None:
-        self.contract = contract
-        self._plan = _plan(contract)
-        self._reader = ChoiceReader(tokenizer, self._plan, max_length=int(contract.encoding["max_length"]))
-        self._model = _load_choice(folder, self._plan).to(preferred_device()).eval()
-        self._places = {label: place for place, label in enumerate(self._plan.labels)}
-        self._told: set[str] = set()
-
-    def outputs(self, instructions: Sequence[Instruction], needs: str = "label_scores") -> Iterator[Output]:
-        """Yield an output for each instruction, in order: log-probabilities of its labels in their order.
-
-        A label that the head was not trained on cannot be chosen: its score is minus infinity, and the log says so.
-
-        Raises:
-            ConfigError: Something other than label scores is needed.
-        """
-        _check_needs(needs, self.needs, self.contract)
-        for start in range(0, len(instructions), _CHUNK):
-            chunk = instructions[start : start + _CHUNK]
-            scores = choice_scores(self._model, self._reader, self._reader.read(chunk))
-            for instruction, row in zip(chunk, scores, strict=True):
-                yield self._output(instruction, row)
-
-    def _output(self, instruction: Instruction, logits: Tensor) -> Output:
-        if self._plan.kind == "match":
-            own = logits
-        else:
-            labels = instruction.labels or self._plan.labels
-            places = [self._places.get(label, -1) for label in labels]
-            self._tell_unknown(labels, places)
-            own = torch.stack([logits[place] if place >= 0 else logits.new_tensor(-torch.inf) for place in places])
-        if not len(own) or not torch.isfinite(own).any():
-            return Output()  # nothing can be chosen; the decoder says so for this row
-        return Output(label_scores=tuple(torch.log_softmax(own.double(), dim=-1).tolist()))
-
-    def _tell_unknown(self, labels: Sequence[str], places: Sequence[int]) -> None:
-        unknown = {label for label, place in zip(labels, places, strict=True) if place < 0} - self._told
-        if unknown:
-            self._told |= unknown
-            shown = ", ".join(f'"{printable(label, 40)}"' for label in sorted(unknown)[:5])
-            _log.warning("%d labels are new to the model and cannot be chosen: %s", len(unknown), shown)
-
-
-class SpanEngine:
-    """Finds spans of a passage, and scores "no answer" beside them; see ``ChoiceEngine``."""
-
-    needs: ClassVar[tuple[str, ...]] = ("spans",)
-
-    def __init__(self, folder: Path, contract: Contract, tokenizer: Any) -> None:
-        self.contract = contract
+    def __init__(self, contract: Contract, tokenizer: Any, body: Any, head: Path | None, device: torch.device) -> None:
         try:
-            options = contract.encoding
-            self._n_best, self._longest = int(options["n_best"]), int(options["max_answer_tokens"])
-            self._reader = SpanReader(
+            self.plan = ChoicePlan.from_json(contract.encoding["choices"])
+            self.reader = ChoiceReader(tokenizer, self.plan, max_length=int(contract.encoding["max_length"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise _incomplete(error) from None
+        self.model = _with_head(self.plan, body, head).to(device).eval()
+        self.places = {label: place for place, label in enumerate(self.plan.labels)}
+
+    def answer(self, rows: Sequence[Instruction]) -> list[Output]:
+        items = self.reader.read(rows)
+        askable = [place for place, row in enumerate(rows) if row.labels or self.plan.labels]
+        scores = choice_scores(self.model, self.reader, [items[place] for place in askable])
+        outputs = [Output(error="the row has no choices")] * len(rows)
+        for place, logits in zip(askable, scores, strict=True):
+            outputs[place] = self._output(rows[place], logits)
+        return outputs
+
+    def _output(self, row: Instruction, logits: Tensor) -> Output:
+        if self.plan.kind != "match":
+            labels = row.labels or self.plan.labels
+            places = [self.places.get(label) for label in labels]
+            if all(place is None for place in places):
+                shown = ", ".join(f'"{printable(label, 40)}"' for label in labels[:5])
+                return Output(error=f"the model was trained on none of the row's labels: {shown}")
+            nothing = logits.new_tensor(-torch.inf)
+            logits = torch.stack([nothing if place is None else logits[place] for place in places])
+        return Output(label_scores=tuple(torch.log_softmax(logits.double(), dim=-1).tolist()))
+
+
+class _Spans:
+    """Finds spans of a passage, and scores "no answer" beside them."""
+
+    gives = "spans"
+
+    def __init__(self, contract: Contract, tokenizer: Any, model: Any) -> None:
+        options = contract.encoding
+        try:
+            self.n_best, self.longest = int(options["n_best"]), int(options["max_answer_tokens"])
+            self.reader = SpanReader(
                 tokenizer,
                 fields=contract.fields,
                 within=str(contract.target["options"]["within"]),
@@ -123,66 +176,36 @@ class SpanEngine:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise _incomplete(error) from None
-        self._model = load_span_model(folder).to(preferred_device()).eval()
+        self.model = model
 
-    def outputs(self, instructions: Sequence[Instruction], needs: str = "spans") -> Iterator[Output]:
-        """Yield an output for each instruction, in order: its best spans, and ``null_score`` on the same scale.
-
-        An instruction whose question leaves no room for a passage gets an output without spans.
-
-        Raises:
-            ConfigError: Something other than spans is needed.
-        """
-        _check_needs(needs, self.needs, self.contract)
-        for start in range(0, len(instructions), _CHUNK):
-            items = self._reader.read(instructions[start : start + _CHUNK])
-            for item in items:
-                if item.problem:
-                    _log.warning('row "%s" cannot be answered: %s', printable(item.id, 80), item.problem)
-            yield from span_outputs(
-                self._model, self._reader, items, n_best=self._n_best, max_answer_tokens=self._longest
-            )
-
-
-def _check_needs(needs: str, given: Sequence[str], contract: Contract) -> None:
-    if needs not in given:
-        raise ConfigError(
-            f'the decoder needs "{printable(needs, 40)}", and a {contract.head} head gives {", ".join(given)}; '
-            f'use the decoder "{contract.decoder}"'
-        )
+    def answer(self, rows: Sequence[Instruction]) -> list[Output]:
+        items = self.reader.read(rows)
+        return span_outputs(self.model, self.reader, items, n_best=self.n_best, max_answer_tokens=self.longest)
 
 
 def _incomplete(error: Exception) -> ContractMismatchError:
     return ContractMismatchError(
-        f"The contract lacks what the model's head is read by: {printable(error)}.\n"
+        f"The contract lacks what the model's head is read by: {type(error).__name__} {printable(error)}.\n"
         "A head's contract says which fields are read, in what lengths, and for which labels.\n"
         "Train the model again."
     )
 
 
-def _plan(contract: Contract) -> ChoicePlan:
-    try:
-        plan = ChoicePlan.from_json(contract.encoding["choices"])
-        int(contract.encoding["max_length"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise _incomplete(error) from None
-    return plan
-
-
-def _load_choice(folder: Path, plan: ChoicePlan) -> ChoiceModel:
-    """Load body and head.
+def _with_head(plan: ChoicePlan, body: Any, folder: Path | None) -> ChoiceModel:
+    """Return body and head together.
 
     Raises:
         ContractMismatchError: The head is missing, or is not of this plan.
     """
-    model = build_model(plan.kind, load_body(folder), labels=len(plan.labels))
+    model = build_model(plan.kind, body, labels=len(plan.labels))
+    if folder is None:
+        return model
     path = folder / HEAD_WEIGHTS
     try:
-        head = load_file(path)
-        model.head.load_state_dict(head)
-    except (OSError, RuntimeError, ValueError) as error:
+        model.head.load_state_dict(load_file(path))
+    except Exception as error:  # from a foreign file anything may come
         raise ContractMismatchError(
             f'The head "{printable(path)}" cannot be used: {printable(error)}.\n'
             f'The contract asks for a head "{plan.kind}" with {len(plan.labels)} labels.\nTrain the model again.'
-        ) from None
+        ) from error
     return model

@@ -13,7 +13,7 @@ from transformers.utils import logging as transformers_logging
 
 from instructforge.errors import ConfigError, printable
 
-__all__ = ["load_causal", "load_tokenizer", "quiet"]
+__all__ = ["load_causal", "load_encoder", "load_tokenizer", "quiet"]
 
 
 @contextmanager
@@ -26,6 +26,16 @@ def quiet() -> Iterator[None]:
     finally:
         if shown:
             transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def _only_errors() -> Iterator[None]:
+    before = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(before)
 
 
 def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> Any:
@@ -50,6 +60,22 @@ def load_causal(folder: Path, *, dtype: torch.dtype, trust_remote_code: bool = F
         with quiet():
             return transformers.AutoModelForCausalLM.from_pretrained(
                 folder, dtype=dtype, use_safetensors=True, trust_remote_code=trust_remote_code
+            )
+    except Exception as error:  # as above
+        raise _unreadable("model", folder, error) from error
+
+
+def load_encoder(folder: Path, *, spans: bool = False, trust_remote_code: bool = False) -> Any:
+    """Load a folder's encoder model in float32: its body, or with ``spans`` the model for extractive questions.
+
+    Raises:
+        ConfigError: It cannot be loaded.
+    """
+    kind = transformers.AutoModelForQuestionAnswering if spans else transformers.AutoModel
+    try:
+        with quiet(), _only_errors():  # a new head and an unused pooler are meant, and need no warning
+            return kind.from_pretrained(
+                folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=trust_remote_code
             )
     except Exception as error:  # as above
         raise _unreadable("model", folder, error) from error

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from instructforge.errors import ConfigError
-
 __all__ = [
     "freeze",
     "input_limit",
-    "load_body",
-    "load_tokenizer",
     "on_device",
     "parameter_groups",
     "preferred_device",
@@ -27,33 +22,6 @@ def preferred_device() -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-
-
-def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> Any:
-    """Load a tokenizer that knows where its tokens stand.
-
-    Raises:
-        ConfigError: It has no fast form.
-    """
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
-    if not tokenizer.is_fast:
-        raise ConfigError(
-            f'The tokenizer of "{folder}" is slow: it cannot say where its tokens stand in the text.\n'
-            "Encoder models are trained with fast tokenizers (tokenizer.json).\nTake a model that brings one."
-        )
-    return tokenizer
-
-
-def load_body(folder: Path, *, trust_remote_code: bool = False) -> nn.Module:
-    """Load a body in float32."""
-    from transformers import AutoModel
-
-    body: nn.Module = AutoModel.from_pretrained(
-        folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=trust_remote_code
-    )
-    return body
 
 
 def input_limit(model: Any, tokenizer: Any) -> int:

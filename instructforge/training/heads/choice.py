@@ -15,6 +15,7 @@ from torch.nn import functional
 from instructforge.encoding.fields import field_text
 from instructforge.errors import ConfigError, TrainingError
 from instructforge.files import sha256_of
+from instructforge.models.loading import load_encoder, load_tokenizer
 from instructforge.models.vocabulary import check_vocabulary
 from instructforge.tasks import Task
 from instructforge.training.folder import base_fingerprint
@@ -22,8 +23,6 @@ from instructforge.training.heads.body import (
     embeddings_move,
     freeze,
     input_limit,
-    load_body,
-    load_tokenizer,
     on_device,
     parameter_groups,
     preferred_device,
@@ -183,7 +182,7 @@ def _prepare(job: TrainingJob) -> tuple[_Work, dict[str, int]]:
     texts = (field_text(row.example.inputs.get(name)) for row in split.train for name in plan.fields)
     check_vocabulary(tokenizer, texts, limit=asked.max_unknown)
     seed_everything(job.seed, "head")
-    body = load_body(job.model, trust_remote_code=asked.trust_remote_code)
+    body = load_encoder(job.model, trust_remote_code=asked.trust_remote_code)
     settings = encoder_settings(
         job.settings, kind=plan.kind, width=width_of(body), longest=input_limit(body, tokenizer)
     )
@@ -362,5 +361,5 @@ def _worth_keeping(work: _Work, fitted: FittedHead | None, loop: LoopResult) -> 
         return True
     work.notes.append(f"fine-tuning gave a validation accuracy of {after:.4f}, features alone {before:.4f}: kept these")
     trust = work.settings.trust_remote_code
-    work.model.body.load_state_dict(load_body(work.job.model, trust_remote_code=trust).state_dict())
+    work.model.body.load_state_dict(load_encoder(work.job.model, trust_remote_code=trust).state_dict())
     return False

@@ -25,7 +25,7 @@ from instructforge.data import Instruction
 from instructforge.errors import ConfigError, TrainingError, did_you_mean
 from instructforge.tasks import Task
 
-__all__ = ["CHOICE_KINDS", "ChoicePlan", "plan_choices", "text_fields"]
+__all__ = ["CHOICE_KINDS", "ChoicePlan", "plan_choices", "text_fields", "untrained_plan"]
 
 CHOICE_KINDS = ("label", "pair", "match")
 
@@ -118,6 +118,13 @@ def plan_choices(task: Task, rows: Sequence[Instruction], *, wanted: str | None 
             'Leave settings.head open, or set it to "label".'
         )
     return ChoicePlan(kind=kind, fields=fields, labels=labels, reason=reason, notes=_label_notes(labels, answers))
+
+
+def untrained_plan(task: Task) -> ChoicePlan:
+    """Return how a model without a trained head chooses: by matching, the last of several fields being the passage."""
+    fields = text_fields(task)
+    passage = fields[-1] if len(fields) > 1 else None
+    return ChoicePlan(kind="match", fields=fields, passage=passage, reason="the model has no trained head")
 
 
 def _kind(task: Task, sets: Counter[frozenset[str]], answers: Counter[str], used: Sequence[str]) -> tuple[str, str]:

@@ -22,6 +22,7 @@ from instructforge.encoding.windows import SpanWindow, WindowEncoder
 from instructforge.errors import ConfigError, LengthError, TrainingError
 from instructforge.files import sha256_of
 from instructforge.metrics import SquadExactMatch, SquadF1
+from instructforge.models.loading import load_encoder, load_tokenizer
 from instructforge.models.vocabulary import check_vocabulary
 from instructforge.tasks import Span, Task
 from instructforge.training.folder import base_fingerprint
@@ -29,7 +30,6 @@ from instructforge.training.heads.body import (
     embeddings_move,
     freeze,
     input_limit,
-    load_tokenizer,
     on_device,
     parameter_groups,
     preferred_device,
@@ -43,7 +43,7 @@ from instructforge.training.heads.spans import ScoredWindow, best_spans, null_sc
 from instructforge.training.job import TrainingJob
 from instructforge.training.loop import LoopParts, LoopResult, run_loop, seed_everything
 
-__all__ = ["SpanItem", "SpanReader", "TrainedSpan", "load_span_model", "span_loss", "span_outputs", "train_span"]
+__all__ = ["SpanItem", "SpanReader", "TrainedSpan", "span_loss", "span_outputs", "train_span"]
 
 _AT_ONCE = 16
 """Windows that are answered together."""
@@ -122,16 +122,6 @@ def _gold(row: Instruction) -> SpanAnswer | None:
     return answer if isinstance(answer, SpanAnswer) else None
 
 
-def load_span_model(folder: Any, *, trust_remote_code: bool = False) -> nn.Module:
-    """Load transformers' model for extractive questions, in float32; a head that is new is drawn at random."""
-    from transformers import AutoModelForQuestionAnswering
-
-    model: nn.Module = AutoModelForQuestionAnswering.from_pretrained(
-        folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=trust_remote_code
-    )
-    return model
-
-
 def span_loss(model: nn.Module, batch: Mapping[str, Tensor], count: float) -> Tensor:
     """Return the mean of start's and end's cross-entropy, summed over the batch and divided by ``count``."""
     starts, ends = batch["start_positions"], batch["end_positions"]
@@ -162,7 +152,7 @@ def span_outputs(
     for item, found_windows in zip(items, scored, strict=True):
         own = [window for _, window in sorted(found_windows, key=lambda pair: pair[0])]
         if not own:
-            outputs.append(Output())
+            outputs.append(Output(error=item.problem or "there is no passage to answer from"))
             continue
         spans = best_spans(own, item.passage, n_best=n_best, max_answer_tokens=max_answer_tokens)
         outputs.append(Output(spans=spans, null_score=null_score(own)))
@@ -229,7 +219,7 @@ def train_span(job: TrainingJob) -> TrainedSpan:
     texts = (field_text(row.example.inputs.get(name)) for row in split.train for name in job.task.fields)
     check_vocabulary(tokenizer, texts, limit=asked.max_unknown)
     seed_everything(job.seed, "head")
-    model = load_span_model(job.model, trust_remote_code=asked.trust_remote_code).to(preferred_device())
+    model = load_encoder(job.model, spans=True, trust_remote_code=asked.trust_remote_code).to(preferred_device())
     settings = encoder_settings(job.settings, kind="span", width=width_of(model), longest=input_limit(model, tokenizer))
     assert settings.max_length is not None
     reader = SpanReader(

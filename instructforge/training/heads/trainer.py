@@ -16,6 +16,7 @@ from instructforge.encoding.tokenizers import tokenizer_sha256
 from instructforge.files import canonical_json, sha256_of
 from instructforge.manifest import library_versions
 from instructforge.models import check_folder
+from instructforge.models.loading import quiet
 from instructforge.training.folder import base_fingerprint, finished, model_card, remember, write_model_folder
 from instructforge.training.heads.choice import TrainedChoice, train_choice
 from instructforge.training.heads.settings import asked_settings
@@ -98,7 +99,8 @@ def _result(trained: TrainedChoice | TrainedSpan) -> TrainingResult:
 def _write(out: Path, job: TrainingJob, trained: TrainedChoice | TrainedSpan, result: TrainingResult) -> None:
     tokenizer = trained.reader.tokenizer
     model: Any = trained.model if isinstance(trained, TrainedSpan) else trained.model.body
-    model.save_pretrained(out)
+    with quiet():
+        model.save_pretrained(out)
     if isinstance(trained, TrainedChoice):
         head = {name: part.detach().contiguous().clone() for name, part in trained.model.head.state_dict().items()}
         save_file(head, out / HEAD_WEIGHTS)
