@@ -54,12 +54,11 @@ class ParquetReader:
 
 def _text_columns(handle: Any) -> list[str]:
     """Return the columns of texts: kept as dictionaries, so that one long text repeated is held once."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     schema = pq.read_schema(handle)
     handle.seek(0)
-    return [part.name for part in schema if pa.types.is_string(part.type) or pa.types.is_large_string(part.type)]
+    return [part.name for part in schema if _is_text(part.type)]
 
 
 def _refuse_bomb(file: pq.ParquetFile, path: Path, limits: Limits) -> None:
@@ -88,20 +87,47 @@ def _refuse_twice(schema: pa.Schema, path: Path) -> None:
 def _numbered(batches: Iterator[pa.RecordBatch], source: str, limits: Limits) -> Iterator[RowOrError]:
     number = 0
     for batch in batches:
+        sizes = _sizes(batch)
         for place in range(batch.num_rows):
             number += 1
-            yield _row(batch, place, Origin(source, number), limits)
+            origin = Origin(source, number)
+            if sizes[place] > limits.max_record_bytes:
+                yield too_long(origin, limits.max_record_bytes)
+            else:
+                yield _row(batch, place, origin)
 
 
-def _row(batch: pa.RecordBatch, place: int, origin: Origin, limits: Limits) -> RowOrError:
-    """Return one row of a batch, converted by itself: a bad one spoils no other, a long one stands alone."""
+def _sizes(batch: pa.RecordBatch) -> list[int]:
+    """Return the bytes of each row's texts, without unpacking any: a long text repeated is held once."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    sizes = [0] * batch.num_rows
+    for column in batch.columns:
+        kind = column.type
+        if pa.types.is_dictionary(kind) and _is_text(kind.value_type):
+            lengths = pc.binary_length(column.dictionary).take(column.indices)
+        elif _is_text(kind):
+            lengths = pc.binary_length(column)
+        else:
+            continue
+        sizes = [size + (length or 0) for size, length in zip(sizes, lengths.to_pylist(), strict=True)]
+    return sizes
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    tests = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
+    return any(test(kind) for test in tests)
+
+
+def _row(batch: pa.RecordBatch, place: int, origin: Origin) -> RowOrError:
+    """Return one row of a batch, converted by itself: a bad one spoils no other."""
     try:
         values = {name: column[place].as_py() for name, column in zip(batch.schema.names, batch.columns, strict=True)}
     except (UnicodeDecodeError, ValueError, OverflowError) as error:
         return DataError(f"a value cannot be read: {printable(error)}", rule="encoding", origin=origin)
-    size = sum(len(value) for value in values.values() if isinstance(value, (str, bytes)))
-    if size > limits.max_record_bytes:
-        return too_long(origin, limits.max_record_bytes)
     problem = not_text(values)
     if problem:
         return DataError(problem, rule="not-text", fix="take the character out", origin=origin)

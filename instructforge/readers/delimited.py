@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -99,8 +100,8 @@ def _allow_fields_of(size: int) -> None:
         csv.field_size_limit(size)
 
 
-def _refuse_old_line_ends(handle: BinaryIO, path: Path) -> None:
-    head = handle.peek(1 << 16)  # type: ignore[attr-defined]
+def _refuse_old_line_ends(handle: io.BufferedReader, path: Path) -> None:
+    head = handle.peek(1 << 16)
     if b"\r" in head and b"\n" not in head:
         fix = "convert it: tr '\\r' '\\n'"
         raise file_error(path, "ends its lines with CR alone", rule="line-ends", fix=fix)

@@ -16,12 +16,14 @@ from attrs import frozen
 from instructforge.components import RowOrError
 from instructforge.data import Origin, Row
 from instructforge.errors import DataError, printable
+from instructforge.readers.jsonl import JsonlReader
 from instructforge.readers.jsonvalue import excerpt, parse_object, too_long
 from instructforge.readers.opening import Limits, file_error, open_unpacked
 
 __all__ = ["JsonReader", "JsonStream", "Piece"]
 
 _BLOCK_BYTES = 1 << 16
+_DEEPEST = 1_000_000
 _NOT_SPACE = re.compile(rb"[^ \t\r\n]")
 _OUTSIDE = re.compile(rb'["\[\]{}]')
 _INSIDE = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
@@ -100,41 +102,15 @@ class JsonStream:
         return Piece(kept.bytes(), start)
 
     def _nested(self, kept: _Kept, start: int) -> None:
-        depth, inside = 0, False
+        nesting = _Nesting()
         while True:
             begin = self._at
-            depth, inside, done = self._scan(depth, inside)
+            self._at = nesting.scan(self._block, begin)
             kept.add(self._block[begin : self._at])
-            if done:
+            if nesting.complete:
                 return
             if not self._fill():
                 raise _Broken(f"ends in the middle of the value that starts at byte {start}")
-
-    def _scan(self, depth: int, inside: bool) -> tuple[int, bool, bool]:
-        """Go through the block until the value is complete or the block is used up."""
-        block, at = self._block, self._at
-        while True:
-            if inside:
-                match = _INSIDE.match(block, at)
-                at = match.end() if match else at
-                if at >= len(block) or block[at] == 0x5C:  # used up, or a backslash whose letter is in the next block
-                    break
-                at, inside = at + 1, False
-            else:
-                found = _OUTSIDE.search(block, at)
-                if not found:
-                    at = len(block)
-                    break
-                at, mark = found.end(), found[0]
-                inside = mark == b'"'
-                depth += (mark in b"[{") - (mark in b"]}")
-                if inside:
-                    continue
-            if depth <= 0:
-                self._at = at
-                return depth, inside, True
-        self._at = at
-        return depth, inside, False
 
     def _scalar(self, kept: _Kept) -> None:
         while True:
@@ -153,6 +129,47 @@ class JsonStream:
         self._before += self._at
         self._block, self._at = rest + more, 0
         return True
+
+
+class _Nesting:
+    """Where in a value's brackets and quotes the reading stands."""
+
+    def __init__(self) -> None:
+        self.complete = False
+        self._inside = False
+        self._open = bytearray()
+
+    def scan(self, block: bytes, at: int) -> int:
+        """Go on through ``block`` from ``at``; return where the value is complete, or the block used up."""
+        while True:
+            if self._inside:
+                match = _INSIDE.match(block, at)
+                at = match.end() if match else at
+                if at >= len(block) or block[at] == 0x5C:  # used up, or a backslash whose letter is in the next block
+                    return at
+                at, self._inside = at + 1, False
+            else:
+                found = _OUTSIDE.search(block, at)
+                if not found:
+                    return len(block)
+                at = found.end()
+                self._take(found[0])
+            if not self._open and not self._inside:
+                self.complete = True
+                return at
+
+    def _take(self, mark: bytes) -> None:
+        if mark == b'"':
+            self._inside = True
+        elif mark in b"[{":
+            self._open += mark
+            if len(self._open) > _DEEPEST:
+                raise _Broken(f"nests deeper than {_DEEPEST} levels")
+        else:
+            # A bracket that was forgotten ends with the one around it, so that it spoils one record only.
+            place = self._open.rfind(b"[" if mark == b"]" else b"{")
+            if place >= 0:
+                del self._open[place:]
 
 
 class _Kept:
@@ -180,16 +197,9 @@ class JsonReader:
     suffixes = (".json",)
 
     def accepts(self, path: Path, head: bytes) -> bool:
-        """Tell whether it is one document: a list, or an object that does not end with its line."""
-        text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
-        if text[:1] == b"[":
-            return True
-        if text[:1] != b"{":
-            return False
-        first, _, rest = text.partition(b"\n")
-        if not first.rstrip().endswith(b"}"):
-            return True
-        return not rest.lstrip().startswith(b"{") and path.name.lower().removesuffix(".gz").endswith(".json")
+        """Tell whether it is one document: a list, or an object that is not one of many lines."""
+        start = head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+        return start == b"[" or (start == b"{" and not JsonlReader().accepts(path, head))
 
     def read(self, path: Path, options: Mapping[str, Any]) -> Iterator[RowOrError]:
         """Yield a row for each record; ``options["key"]`` names the list where an object holds several."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from instructforge.readers.opening import Limits, bounded_lines, file_error, ope
 __all__ = ["JsonlReader", "QuarantineReader", "stem_suffix"]
 
 _QUARANTINE_KEYS = tuple(f'"{key}"'.encode() for key in ("source", "record", "rule", "message", "row"))
-_STARTS_OBJECT = re.compile(rb"\s*\{")
+_LINES_LOOKED_AT = 50
 
 
 def stem_suffix(path: Path) -> str:
@@ -39,15 +38,16 @@ class JsonlReader:
     suffixes = (".jsonl", ".ndjson")
 
     def accepts(self, path: Path, head: bytes) -> bool:
-        """Tell whether lines are whole objects; a file of one line is JSONL by its ending only."""
-        first, _, rest = head.removeprefix(b"\xef\xbb\xbf").lstrip().partition(b"\n")
-        if not _STARTS_OBJECT.match(first):
-            # A first line that is damaged must not turn the file into another format.
-            return stem_suffix(path) in self.suffixes and bool(first) and not _is_document(head)
-        whole = first.rstrip().endswith(b"}")
+        """Tell whether most lines are whole objects; where the ending says JSONL, one such line is enough."""
+        start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+        if not start or start[:1] == b"[" or start[:4] == b"PAR1":
+            return False
+        lines = [line for line in map(bytes.strip, start.split(b"\n")[:_LINES_LOOKED_AT]) if line]
+        whole = sum(line[:1] == b"{" and line[-1:] == b"}" for line in lines)
         if stem_suffix(path) in self.suffixes:
-            return whole or not _is_document(head)
-        return whole and bool(_STARTS_OBJECT.match(rest))
+            # A first line that is damaged must not turn the file into another format.
+            return whole > 0 or len(lines) == 1 or lines[0][-1:] not in b"{[,:"
+        return whole >= 2 and 2 * whole >= len(lines)
 
     def read(self, path: Path, options: Mapping[str, Any]) -> Iterator[RowOrError]:
         """Yield the row of each line that is not blank; its number is the line's."""
@@ -61,12 +61,6 @@ class JsonlReader:
                 yield _row(line, Origin(path.name, number), limits, offset)
         if not count:
             raise file_error(path, "holds no records", rule="no-records", fix="leave it out, or fetch it again")
-
-
-def _is_document(head: bytes) -> bool:
-    """Tell whether the text is one JSON document over many lines, not an object a line."""
-    first = _first_line(head)
-    return first[:1] == b"[" or (first[:1] == b"{" and not first.endswith(b"}"))
 
 
 def _row(line: bytes | None, origin: Origin, limits: Limits, offset: int) -> RowOrError:

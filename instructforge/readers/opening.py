@@ -88,7 +88,7 @@ def file_error(path: Path, what: str, *, rule: str, fix: str = "", record: int |
     return DataError("\n".join(filter(None, lines)), rule=rule, fix=fix, origin=Origin(path.name, record))
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> io.BufferedReader:
     """Open a regular file (a symlink to one is followed).
 
     Raises:
@@ -114,7 +114,7 @@ def open_regular(path: Path) -> BinaryIO:
 class _Unpacked(io.RawIOBase):
     """A gzip file as it unpacks, watched: damage and bombs are a ``DataError``."""
 
-    def __init__(self, packed: BinaryIO, path: Path, limits: Limits) -> None:
+    def __init__(self, packed: io.BufferedReader, path: Path, limits: Limits) -> None:
         self._packed, self._path, self._limits = packed, path, limits
         self._gzip = gzip.GzipFile(fileobj=packed)
         self._out = 0
@@ -157,7 +157,7 @@ class _Unpacked(io.RawIOBase):
         super().close()
 
 
-def open_unpacked(path: Path, limits: Limits) -> io.BufferedReader:
+def open_unpacked(path: Path, limits: Limits) -> io.BufferedReader[Any]:
     """Open a text file as bytes: unpacked where it is gzip (told by its first bytes), past a UTF-8 mark.
 
     Raises:
@@ -165,9 +165,10 @@ def open_unpacked(path: Path, limits: Limits) -> io.BufferedReader:
     """
     packed = open_regular(path)
     try:
-        is_gzip = packed.peek(2)[:2] == b"\x1f\x8b"  # type: ignore[attr-defined]
-        handle = io.BufferedReader(_Unpacked(packed, path, limits), 1 << 17) if is_gzip else packed
-        start = handle.peek(8)[:8]  # type: ignore[union-attr]
+        is_gzip = packed.peek(2)[:2] == b"\x1f\x8b"
+        unpacked = io.BufferedReader(_Unpacked(packed, path, limits), 1 << 17) if is_gzip else None
+        handle: io.BufferedReader[Any] = unpacked or packed
+        start = handle.peek(8)[:8]
         if not start:
             raise file_error(path, "is empty", rule="file-empty", fix="leave it out, or fetch it again")
         _refuse_foreign(path, start)
@@ -176,7 +177,7 @@ def open_unpacked(path: Path, limits: Limits) -> io.BufferedReader:
     except BaseException:
         packed.close()
         raise
-    return handle  # type: ignore[return-value]
+    return handle
 
 
 def _refuse_foreign(path: Path, start: bytes) -> None:
@@ -198,7 +199,7 @@ def head_of(path: Path) -> bytes:
     if path.is_dir():
         return b""
     with open_regular(path) as packed:
-        if packed.peek(2)[:2] != b"\x1f\x8b":  # type: ignore[attr-defined]
+        if packed.peek(2)[:2] != b"\x1f\x8b":
             return packed.read(HEAD_BYTES)
         with _Unpacked(packed, path, Limits()) as unpacked:
             return io.BufferedReader(unpacked).read(HEAD_BYTES)

@@ -30,13 +30,14 @@ def choose_reader(path: Path, readers: Registry[Reader], name: str | None = None
         return readers.get(name)
     is_hub = str(path).startswith("hub:")
     head = b"" if is_hub else head_of(path)
-    fitting = _accepting(path, head, readers)
+    failed: list[str] = []
+    fitting = _accepting(path, head, readers, failed)
     if not fitting and not is_hub and not path.is_dir() and not head:
         raise file_error(path, "is empty", rule="file-empty", fix="leave it out, or fetch it again")
     if not fitting:
-        known = ", ".join(readers)
         what = "is a folder that no reader knows" if path.is_dir() else "is in no format that a reader knows"
-        raise file_error(path, what, rule="file-format", fix=f"give --format NAME, one of: {known}")
+        what = "; ".join([what, *failed])
+        raise file_error(path, what, rule="file-format", fix=f"give --format NAME, one of: {', '.join(readers)}")
     best = max(getattr(reader, "priority", 0) for reader in fitting)
     chosen = [reader for reader in fitting if getattr(reader, "priority", 0) == best]
     if len(chosen) > 1:
@@ -45,7 +46,8 @@ def choose_reader(path: Path, readers: Registry[Reader], name: str | None = None
     return chosen[0]
 
 
-def _accepting(path: Path, head: bytes, readers: Registry[Reader]) -> list[Reader]:
+def _accepting(path: Path, head: bytes, readers: Registry[Reader], failed: list[str]) -> list[Reader]:
+    """Return the readers that accept the file; ``failed`` takes a sentence for each that could not say."""
     found = []
     for name in readers:
         try:
@@ -55,8 +57,5 @@ def _accepting(path: Path, head: bytes, readers: Registry[Reader]) -> list[Reade
         except MissingDependencyError:
             continue  # a reader that cannot be loaded is no candidate; by name it says what it lacks
         except Exception as error:  # a plugin's reader: whatever it raises must not hide the others
-            raise ConfigError(
-                f'the reader "{name}" failed on "{printable(path)}": {type(error).__name__}: {printable(error)}. '
-                f"Say which reader to use with --format NAME"
-            ) from error
+            failed.append(f'the reader "{name}" failed on it with {type(error).__name__}: {printable(error, 80)}')
     return found
