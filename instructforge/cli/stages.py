@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from instructforge.cli.options import json_option, pass_forge
-from instructforge.cli.output import say, say_error, say_json, say_table
+from instructforge.cli.output import say, say_error, say_json, say_notice, say_table
 from instructforge.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -32,9 +32,7 @@ _DATA_OPTIONS = (
     click.option("--normalizer", metavar="NAME", help="Normalizer, where the rows leave a choice."),
     click.option("--column", "columns", multiple=True, metavar="FIELD=COLUMN", help="Where a field stands."),
     click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="Option of the reader."),
-    click.option(
-        "--constant", "constants", multiple=True, metavar="KEY=VALUE", help="Put into every row; @FILE is JSON."
-    ),
+    click.option("--constant", "constants", multiple=True, metavar="KEY=VALUE", help="In every row; @FILE is JSON."),
     click.option("--language", metavar="LANG", help="Language of the rows; told by their script if left out."),
     click.option("--seed", type=int, help="Seed of everything in the run (42)."),
     click.option("--workers", type=click.IntRange(1), help="Processes that build; the bytes are the same."),
@@ -220,14 +218,26 @@ def _evaluate(work: Run, as_json: bool) -> None:
 
 
 def _say_ledger(folder: Path, ledger: Mapping[str, Any]) -> None:
-    counts = ("read", "built", "skipped", "quarantined", "deduplicated")
-    say_table(("rows", "number"), [(name, _total(ledger[name])) for name in counts], empty="nothing was read")
-    if _total(ledger["quarantined"]):
+    """Print how each file was read, where every row went, and what came out."""
+    for source in ledger["sources"]:
+        say(f"{source['label']}: read as {source['reader']}, normalizer {source['normalizer']}")
+    say_table(("rows", "number"), list(_ledger_rows(ledger)), empty="nothing was read")
+    splits = ", ".join(f"{part['instructions']} {name}" for name, part in ledger["splits"].items())
+    say(f"instructions: {splits}, from {len(ledger['templates'])} templates")
+    for warning in ledger["warnings"]:
+        say_notice(warning)
+    if ledger["totals"]["quarantined"]:
         say(f"quarantine: {folder / 'quarantine.jsonl'} (each row with its reason and fix)")
 
 
-def _total(value: Any) -> int:
-    return sum(map(_total, value.values())) if isinstance(value, Mapping) else int(value)
+def _ledger_rows(ledger: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
+    totals = ledger["totals"]
+    yield from (("read", totals["read"]), ("built", totals["built"]))
+    for outcome in ("skipped", "quarantined", "deduplicated"):
+        yield outcome, totals[outcome]
+        yield from ((f"  {reason}", number) for reason, number in ledger[outcome].items())
+    yield "unlabelled (of the built)", totals["unlabelled"]
+    yield from ((f"mended: {note}", number) for note, number in ledger["notes"].items())
 
 
 def _recipe_values(data: Mapping[str, Any]) -> dict[str, Any]:
