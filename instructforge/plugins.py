@@ -446,7 +446,10 @@ def _from(info: PluginInfo) -> str:
 
 
 def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
+    try:
+        text = " ".join(str(error).split())
+    except Exception:  # an error of a plugin's own whose text cannot be had
+        text = ""
     if isinstance(error, InstructForgeError):
         return printable(text, 600)
     return printable(f"{type(error).__name__}: {text}" if text else type(error).__name__, 600)
