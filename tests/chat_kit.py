@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from functools import cache
 
+from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from instructforge.data import Example, Instruction, Landing, Message
+from instructforge.data import Example, Features, Instruction, Landing, Message
+from instructforge.encoding.chat import IGNORED, ChatEncoder
 
 CONTROL = [
     "<unk>",
@@ -65,9 +67,7 @@ def _unigram() -> Tokenizer:
     tokenizer.normalizer = normalizers.NFKC()
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
     tokenizer.decoder = decoders.Metaspace(prepend_scheme="always")
-    trainer = trainers.UnigramTrainer(
-        vocab_size=300, special_tokens=CONTROL, unk_token="<unk>", show_progress=False
-    )
+    trainer = trainers.UnigramTrainer(vocab_size=300, special_tokens=CONTROL, unk_token="<unk>", show_progress=False)
     tokenizer.train_from_iterator(CORPUS, trainer)
     return tokenizer
 
@@ -131,8 +131,8 @@ SMOLLM2 = """\
 
 LLAMA3 = """\
 {% set loop_messages = messages %}{% for message in loop_messages %}\
-{% set content = '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n'+ message['content'] | trim + '<|eot_id|>' %}\
-{% if loop.index0 == 0 %}{% set content = bos_token + content %}{% endif %}{{ content }}{% endfor %}\
+{% set content = '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n' + message['content'] | trim %}\
+{% if loop.index0 == 0 %}{% set content = bos_token + content %}{% endif %}{{ content + '<|eot_id|>' }}{% endfor %}\
 {% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}"""
 
 GEMMA = """\
@@ -227,3 +227,77 @@ def with_passage(before: str, passage: str, after: str, answer: str, id: str = "
         landings=(landing,),
         cuttable=("context",),
     )
+
+
+PAIRS = [(tokenizer, template) for tokenizer in TOKENIZERS for template in TEMPLATES]
+
+pieces = st.sampled_from(
+    [
+        "yes",
+        "No",
+        " ",
+        "  ",
+        "\n",
+        "\n\n",
+        "巴黎",
+        "。",
+        "😀",
+        "👩‍👩‍👧",
+        "é",
+        "e\u0301",
+        "42",
+        "-",
+        "the fox",
+        "北京大学",
+        "\t",
+        "ﬁ",
+    ]
+)
+texts = st.lists(pieces, min_size=1, max_size=6).map("".join).filter(lambda text: text.strip() != "")
+
+
+@st.composite
+def chats(draw: st.DrawFn) -> Instruction:
+    """Draw one to eight turns: an answer behind up to four questions, with a system turn or not."""
+    turns = []
+    if draw(st.booleans()):
+        turns.append(("system", draw(texts)))
+    for _ in range(draw(st.integers(1, 4))):
+        turns += [("user", draw(texts)), ("assistant", draw(texts))]
+    return chat(*turns)
+
+
+def encoder_of(tokenizer: str, template: str) -> ChatEncoder:
+    bos = {"llama3": "<|begin_of_text|>", "gemma": "<bos>"}.get(template, "<s>")
+    return ChatEncoder(tokenizer_named(tokenizer, bos=bos), chat_template=TEMPLATES[template])
+
+
+def trained_runs(features: Features) -> list[list[int]]:
+    """Return the runs of trained ids, in order."""
+    runs: list[list[int]] = [[]]
+    for label in features.labels:
+        if label == IGNORED:
+            runs.append([])
+        else:
+            runs[-1].append(label)
+    return [run for run in runs if run]
+
+
+def spoken(tokenizer, text: str) -> str:
+    """Return a text as the tokenizer tells it back."""
+    return tokenizer.decode(tokenizer.encode(text, add_special_tokens=False)).strip()
+
+
+def check(encoder: ChatEncoder, instruction: Instruction, features: Features, answers: list[str], stop: str) -> None:
+    tokenizer = encoder.tokenizer
+    runs = trained_runs(features)
+    assert len(runs) == len(answers)
+    stop_id = tokenizer.convert_tokens_to_ids(stop)
+    for run, answer in zip(runs, answers, strict=True):
+        assert run[-1] == stop_id
+        assert run.count(stop_id) == 1
+        assert tokenizer.decode(run[:-1]).strip() == spoken(tokenizer, answer.strip())
+    assert all(label in (IGNORED, index) for label, index in zip(features.labels, features.input_ids, strict=True))
+    prompt = encoder.prompt_ids(instruction)
+    assert list(features.input_ids[: len(prompt)]) == prompt
+    assert set(features.attention_mask) == {1}

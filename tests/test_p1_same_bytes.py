@@ -7,9 +7,19 @@ from pathlib import Path
 
 import pytest
 from attrs import evolve
-from chat_kit import LLAMA3, TEMPLATES, TOKENIZERS, chat, tokenizer_named, with_passage
+from chat_kit import (
+    LLAMA3,
+    PAIRS,
+    TEMPLATES,
+    TOKENIZERS,
+    chat,
+    chats,
+    encoder_of,
+    texts,
+    tokenizer_named,
+    with_passage,
+)
 from hypothesis import HealthCheck, given, settings
-from test_p2_exact_mask import PAIRS, chats, encoder_of, texts
 from transformers import AutoTokenizer
 
 from instructforge.contract import Contract
@@ -45,7 +55,7 @@ def reopened(encoder: ChatEncoder, folder: Path) -> ChatEncoder:
 
 
 @pytest.mark.parametrize(("tokenizer", "template"), PAIRS)
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(instruction=chats(), other=texts)
 def test_training_prompt_is_prediction_prompt(
     tokenizer: str, template: str, instruction: Instruction, other: str
@@ -83,7 +93,13 @@ def test_a_model_folder_carries_its_bytes(tokenizer: str, template: str, tmp_pat
     encoder = ChatEncoder(tokenizer_named(tokenizer), chat_template=source, max_length=200)
     again = reopened(encoder, tmp_path)
     rows = [
-        chat(("system", "Be brief."), ("user", "法国的首都？"), ("assistant", "巴黎。"), ("user", "?"), ("assistant", "Yes.")),
+        chat(
+            ("system", "Be brief."),
+            ("user", "法国的首都？"),
+            ("assistant", "巴黎。"),
+            ("user", "?"),
+            ("assistant", "Yes."),
+        ),
         with_passage("Read: ", "The quick fox. 狐狸 😀 " * 60, "\nWho?", "the fox"),
     ]
     assert again.prompts(rows) == encoder.prompts(rows)

@@ -424,7 +424,7 @@ class ChatEncoder:
         if last.reasoning is not None and not self.reasoning:
             self.stats.altered["reasoning-dropped"] += 1
         prompt = tokenised.prompt
-        laid = self._layout.lay(prompt.chat, self._turn(last, self.stats), prompt.text)
+        laid = self._layout.lay(prompt.chat, self._turn(last, self.stats), prompt.text, self._closing)
         if laid.altered:
             self.stats.altered[laid.altered] += 1
         self.stats.diverging += laid.diverges

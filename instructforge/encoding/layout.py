@@ -114,8 +114,14 @@ class ChatLayout:
         """Return the text that generation starts from. It does not depend on any answer."""
         return self._render(messages, True) + self.shape.heading
 
-    def lay(self, messages: Sequence[Mapping[str, Any]], answer: Mapping[str, Any], prompt: str) -> Laid:
-        """Lay out a chat that ends in the assistant's turn ``answer`` behind ``prompt``.
+    def lay(self, messages: Sequence[Mapping[str, Any]], answer: Mapping[str, Any], prompt: str, closing: str) -> Laid:
+        """Lay out a chat that ends in the assistant's turn ``answer``.
+
+        Args:
+            messages: The chat before the answer.
+            answer: The assistant's turn.
+            prompt: What ``prompt(messages)`` returned.
+            closing: What the template writes behind an answer, up to the stop token's end.
 
         Raises:
             TemplateError: The chat template changes the answer, or cannot render the chat.
@@ -128,15 +134,7 @@ class ChatLayout:
         before, tail = self._around_probe(messages)
         if self._reasoning and full.startswith(prompt):
             before = prompt
-        if not (full.startswith(before) and full.endswith(tail) and len(full) >= len(before) + len(tail)):
-            raise TemplateError(
-                "The chat template changes what stands around the answer "
-                f'"{printable(content, 60)}" by what the answer says.\n'
-                "What is trained is the answer as it is, or trimmed of white space at its ends.\n"
-                "Take markup such as <think> out of the answer, or give it as the turn's reasoning.",
-                rule="answer-altered",
-            )
-        emitted = full[len(before) : len(full) - len(tail)]
+        emitted, tail = _between(full, before, tail, content, closing)
         altered = _compare(emitted, content, contained=self._reasoning or bool(answer.get("tool_calls")))
         between = before[len(prompt) :]
         diverges = not before.startswith(prompt) or bool(between.strip())
@@ -256,6 +254,26 @@ def _enclose(content: str, number: int) -> str:
     start = content.index(core)
     first, last = chr(_FIRST_MARK + 2 * number), chr(_FIRST_MARK + 2 * number + 1)
     return content[:start] + first + core + last + content[start + len(core) :]
+
+
+def _between(full: str, before: str, tail: str, content: str, closing: str) -> tuple[str, str]:
+    """Return what stands between ``before`` and ``tail``, and the tail.
+
+    Behind the stop token a template may write what it likes (the answer's length, say): nobody generates that.
+    """
+    if full.startswith(before):
+        if full.endswith(tail) and len(full) >= len(before) + len(tail):
+            return full[len(before) : len(full) - len(tail)], tail
+        for text in (content, content.strip()) if closing else ():
+            if full.startswith(text + closing, len(before)):
+                return text, full[len(before) + len(text) :]
+    raise TemplateError(
+        "The chat template changes what stands around the answer "
+        f'"{printable(content, 60)}" by what the answer says.\n'
+        "What is trained is the answer as it is, or trimmed of white space at its ends.\n"
+        "Take markup such as <think> out of the answer, or give it as the turn's reasoning.",
+        rule="answer-altered",
+    )
 
 
 def _compare(emitted: str, content: str, *, contained: bool) -> str:
