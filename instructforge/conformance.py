@@ -383,8 +383,6 @@ def _templates_render(subject: _Subject, tally: _Tally) -> Iterator[str]:
         again = template.render(example, seed=1)
         if again.to_json() != instruction.to_json():
             yield f"{template.key} × {example.id}: two renderings with one seed differ."
-        if instruction.prompt and instruction.prompt[-1].content.endswith((" ", "\t")):
-            yield f"{template.key}: the prompt ends in a space, which changes the answer's first token."
         if not instruction.completion.strip():
             yield f"{template.key} × {example.id}: the completion is empty."
         yield from _leaks(task, template, example, instruction)
