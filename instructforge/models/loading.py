@@ -31,7 +31,7 @@ def quiet() -> Iterator[None]:
 @contextmanager
 def _only_errors() -> Iterator[None]:
     before = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()
+    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     try:
         yield
     finally:

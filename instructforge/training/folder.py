@@ -75,7 +75,7 @@ def finished(job: TrainingJob, fingerprint: str) -> TrainingResult | None:
         if record["fingerprint"] != fingerprint or Contract.read(job.out).sha256 != record["contract"]:
             return None
         value = record["result"]
-        return TrainingResult(**{**value, "log": tuple(value["log"])})
+        return TrainingResult(**{**value, "log": tuple(value["log"]), "notices": tuple(value.get("notices", ()))})
     except (OSError, ValueError, KeyError, TypeError):
         return None
     except Exception as error:

@@ -177,7 +177,7 @@ def _label_notes(labels: Iterable[str], answers: Counter[str]) -> tuple[str, ...
         notes.append(f"{len(missing)} labels have no training row and will hardly ever be answered: {shown}")
     (most, count), total = answers.most_common(1)[0], sum(answers.values())
     present = sum(1 for number in answers.values() if number)
-    if present > 1 and count / total > max(0.5, 3 / present):
+    if present > 1 and count / total > max(0.5, min(0.8, 3 / present)):
         notes.append(
             f'the label "{most}" has {count / total:.0%} of the {total} training rows; read macro-f1, not accuracy'
         )
