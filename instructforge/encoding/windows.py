@@ -10,14 +10,18 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from attrs import define, frozen
 
 from instructforge.data import NO_ANSWER, SpanAnswer
+from instructforge.encoding.tokenizers import PieceTokenizer
 from instructforge.errors import ConfigError, LengthError, printable
 
 __all__ = ["PairMarks", "SpanWindow", "WindowEncoder", "WindowStats"]
+
+_CUT: Final = "\0\U0010fff0\0"
+"""Stands where a text is cut, while it is cut."""
 
 
 @frozen(kw_only=True)
@@ -104,12 +108,12 @@ class PairMarks:
             ConfigError: The tokenizer writes no pairs.
         """
         backend = tokenizer.backend_tokenizer
-        _reset(backend)
+        PieceTokenizer(tokenizer).encode_all(["a"])  # leaves the tokenizer without a limit of its own
         pair = backend.encode("a", "1")
         places = pair.sequence_ids
         first = [place for place, which in enumerate(places) if which == 0]
         second = [place for place, which in enumerate(places) if which == 1]
-        if not first or not second or first[-1] > second[0] or len(first) == len(places):
+        if not first or not second or first[-1] + 1 >= second[0]:
             raise ConfigError(
                 f"the tokenizer {type(tokenizer).__name__} does not put two texts side by side with marks between; "
                 "a span head needs a model that was trained on pairs of texts"
@@ -151,7 +155,8 @@ class WindowEncoder:
         self.tokenizer = tokenizer
         self.max_length, self.stride = max_length, stride
         self.stats = WindowStats()
-        self._backend = tokenizer.backend_tokenizer
+        self._pieces = PieceTokenizer(tokenizer)
+        self._control = set(self._pieces.control_ids) - {tokenizer.unk_token_id}
         self._marks = PairMarks.of(tokenizer)
         cls_id = tokenizer.cls_token_id
         self._null = self._marks.before.index(cls_id) if cls_id in self._marks.before else 0
@@ -184,8 +189,8 @@ class WindowEncoder:
         for row, (question, passage, gold) in enumerate(zip(asked, read, golds, strict=True)):
             self.stats.rows += 1
             try:
-                offsets = _trimmed(passages[row], passage.offsets)
-                windows = self._windows(row, question.ids, passage.ids, offsets, gold, questions[row])
+                offsets = _trimmed(passages[row], passage[1])
+                windows = self._windows(row, question[0], passage[0], offsets, gold, questions[row])
             except LengthError as error:
                 self.stats.too_long += 1
                 results.append(error)
@@ -194,13 +199,25 @@ class WindowEncoder:
                 results.append(windows)
         return results
 
-    def _tokenise(self, texts: Sequence[str]) -> list[Any]:
-        _reset(self._backend)
-        self._backend.encode_special_tokens = True  # what looks like [SEP] in the data stays text
-        try:
-            return list(self._backend.encode_batch(list(texts), add_special_tokens=False))
-        finally:
-            self._backend.encode_special_tokens = False
+    def _tokenise(self, texts: Sequence[str]) -> list[tuple[list[int], list[tuple[int, int]]]]:
+        """Return ids and offsets of each text; what looks like a mark (``[SEP]``) in the data stays text."""
+        found = self._pieces.encode_with_offsets(texts)
+        return [
+            self._in_pieces(text) if self._control.intersection(ids) else (ids, offsets)
+            for text, (ids, offsets) in zip(texts, found, strict=True)
+        ]
+
+    def _in_pieces(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """Tokenise a text cut inside whatever in it looks like a mark."""
+        parts = self._pieces.break_control(text.replace(_CUT, " " * len(_CUT)), _CUT)[0].split(_CUT)
+        ids: list[int] = []
+        offsets: list[tuple[int, int]] = []
+        position = 0
+        for part, (own, places) in zip(parts, self._pieces.encode_with_offsets(parts), strict=True):
+            ids += own
+            offsets += [(start + position, end + position) for start, end in places]
+            position += len(part)
+        return ids, offsets
 
     def _windows(
         self,
@@ -295,10 +312,3 @@ def _trim(passage: str, start: int, end: int) -> tuple[int, int]:
     while start < end and passage[end - 1].isspace():
         end -= 1
     return start, end
-
-
-def _reset(backend: Any) -> None:
-    if backend.truncation is not None:  # a tokenizer may come with a limit of its own, as MiniLM's 128
-        backend.no_truncation()
-    if backend.padding is not None:
-        backend.no_padding()
