@@ -331,3 +331,7 @@ def _shown(value: Any) -> str:
 
 
 _converter = cattrs.Converter(forbid_extra_keys=True)
+_converter.register_structure_hook_func(
+    lambda kind: get_origin(kind) is tuple,
+    lambda value, kind: (value,) if isinstance(value, str) else tuple(value),  # one file needs no list
+)
