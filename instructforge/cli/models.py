@@ -59,16 +59,13 @@ def _list(forge: Forge, *, as_json: bool) -> None:
         say_json("models/1", {"models": rows})
         return
     cells = [
-        (
-            row["name"],
-            row["family"],
-            " ".join(row["languages"]),
-            "here" if row["fetched"] else "to fetch",
-            row["summary"],
-        )
-        for row in rows
+        (row["name"], row["family"], " ".join(row["languages"]), _state(row["fetched"]), row["summary"]) for row in rows
     ]
     say_table(("name", "family", "languages", "state", "summary"), cells, empty="No models.")
+
+
+def _state(fetched: bool) -> str:
+    return "here" if fetched else "to fetch"
 
 
 def _rows(forge: Forge) -> list[dict[str, Any]]:

@@ -350,6 +350,7 @@ class _Trainer(transformers.Trainer):
             batch_sampler=self.order,
             collate_fn=self._collate,
             pin_memory=self.args.dataloader_pin_memory,
+            generator=torch.Generator(),  # else each epoch would draw from the generator that dropout draws from
         )
         prepared: DataLoader[Any] = self.accelerator.prepare(loader)
         return prepared
