@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from instructforge.report.plots import histogram, loss_curve
-from instructforge.report.wording import metric_name, number, percent, points, words_for
+from instructforge.report.wording import metric_name, number, percent, points, reason_in, words_for
 
 if TYPE_CHECKING:
     from instructforge.evaluation import Report
@@ -50,6 +50,8 @@ def page(report: Report, *, language: str = "en") -> str:
         "shown": shown,
         "percent": percent,
         "number": number,
+        "reason": lambda text: reason_in(text, lang),
+        "whole_percent": lambda figure: f"{100 * figure:.0f}%",
         "brief": lambda text: shown(text if len(text) <= 80 else f"{text[:79]}…"),
         "answer": lambda value: _answer(value, words),
     }
@@ -61,12 +63,14 @@ def page(report: Report, *, language: str = "en") -> str:
         version=value["provenance"]["versions"].get("instructforge", ""),
         css=Markup((_HERE / "page.css").read_text(encoding="utf-8")),
         summary=_summary(value, words, lang),
-        resampling=_resampling(value, words),
+        remarks=_remarks(value, words, lang),
         bases=_bases(value),
         shown_metrics=[name for name in value["metrics"] if name != "undecoded"],
         metric=lambda name: metric_name(name, lang),
         metric_label=" / ".join(metric_name(name, lang) for name in value["metrics"] if name != "undecoded"),
-        loss=Markup(_loss(value, words)),
+        loss=Markup(_loss(value, words, 720, 300)),
+        loss_narrow=Markup(_loss(value, words, 380, 260)),
+        training_facts=_training_facts(value["training"], words, lang),
         histograms=[
             (name, Markup(histogram(spread, words, words[name])), spread) for name, spread in value["lengths"].items()
         ],
@@ -114,10 +118,23 @@ def _summary(value: Mapping[str, Any], words: Mapping[str, str], lang: str) -> s
     return f"{first}{' ' if lang == 'en' else ''}{second}"
 
 
-def _resampling(value: Mapping[str, Any], words: Mapping[str, str]) -> str:
+def _remarks(value: Mapping[str, Any], words: Mapping[str, str], lang: str) -> str:
+    """Say how the intervals were made, what chance reaches, and what was left out."""
     interval = value["provenance"]["interval"]
     kind = "grouped" if interval["groups"] < interval["rows"] else "ungrouped"
-    return words[kind].format(groups=number(interval["groups"]), resamples=number(interval["resamples"]))
+    found = [words[kind].format(groups=number(interval["groups"]), resamples=number(interval["resamples"]))]
+    if value["baseline"].get("chance") is not None:
+        found.append(words["chance"].format(value=percent(value["baseline"]["chance"])))
+    found += [
+        words[name].format(count=number(value["counts"][name]))
+        for name in ("unlabelled", "unfinished")
+        if value["counts"][name]
+    ]
+    found += [
+        words["left_out"].format(metric=metric_name(name, lang), reason=reason_in(why, lang))
+        for name, why in value["left_out"].items()
+    ]
+    return shown(("" if lang == "zh" else " ").join(found))
 
 
 def _answer(given: Any, words: Mapping[str, str]) -> str:
@@ -164,10 +181,30 @@ def _ticks(frame: tuple[float, float]) -> list[float]:
 # --- Parts of the page --------------------------------------------------------------------------------
 
 
-def _loss(value: Mapping[str, Any], words: Mapping[str, str]) -> str:
+def _loss(value: Mapping[str, Any], words: Mapping[str, str], width: int, height: int) -> str:
     training = value["training"]
     best = training.get("best") or {}
-    return loss_curve(training.get("log") or (), words, kept=best.get("step"))
+    return loss_curve(training.get("log") or (), words, size=(width, height), kept=best.get("step"))
+
+
+def _training_facts(training: Mapping[str, Any], words: Mapping[str, str], lang: str) -> list[tuple[str, str]]:
+    """Return steps, the step whose weights were kept, and the last value of each figure that was logged."""
+    found = [(words["steps"], number(training["steps"]))] if "steps" in training else []
+    best = training.get("best") or {}
+    if "step" in best:
+        found.append((words["kept_at"], number(best["step"])))
+    last: dict[str, Any] = {}
+    for entry in training.get("log") or ():
+        last |= {name: figure for name, figure in entry.items() if isinstance(figure, int | float)}
+    named = [name for name in last if name not in ("step", "epoch", "learning_rate")]
+    return found + [(words["last"].format(name=_logged(name, words, lang)), f"{last[name]:.4g}") for name in named[:8]]
+
+
+def _logged(name: str, words: Mapping[str, str], lang: str) -> str:
+    """Return what a logged figure is called: ``validation_loss`` → validation loss."""
+    own = name.removeprefix("validation_")
+    called = words["loss"] if own == "loss" else metric_name(own.replace("_", "-"), lang).lower()
+    return called if own == name else f"{words['validation_loss']}{' ' if lang == 'en' else ''}{called}"
 
 
 def _label_tables(value: Mapping[str, Any], words: Mapping[str, str]) -> list[tuple[str, list[Mapping[str, Any]]]]:

@@ -92,24 +92,31 @@ def _svg(figure: Figure, label: str) -> str:
     return opening + text[text.index(">") + 1 :].strip()
 
 
-def loss_curve(log: Sequence[Mapping[str, Any]], words: Mapping[str, str], *, kept: float | None = None) -> str:
+def loss_curve(
+    log: Sequence[Mapping[str, Any]], words: Mapping[str, str], *, size: tuple[int, int], kept: float | None = None
+) -> str:
     """Draw training and validation loss over steps; an empty text where nothing was logged.
 
     Args:
         log: The training's log: entries with ``step`` and ``loss`` or ``validation_loss``.
+        size: Width and height in pixels.
         kept: The step whose weights were kept.
     """
     lines = {name: _series(log, name) for name in ("loss", "validation_loss")}
     if not any(lines.values()):
         return ""
-    with _axes(720, 300, left=52, bottom=44) as (figure, axes):
+    with _axes(*size, left=46, bottom=44) as (figure, axes):
+        ends = [line[-1][1] for line in lines.values() if line]
         for name, colour, label in (("loss", _ACCENT, "train_loss"), ("validation_loss", _SECOND, "validation_loss")):
             if not lines[name]:
                 continue
             steps, values = zip(*lines[name], strict=True)
-            few = len(steps) <= 40
-            axes.plot(steps, values, color=colour, linewidth=1.5, marker="o" if few else None, markersize=3)
-            _name_line(axes, words[label], steps[-1], values[-1], colour)
+            axes.plot(
+                steps, values, color=colour, linewidth=1.5, marker="o" if len(steps) <= 20 else None, markersize=3
+            )
+            offset = 7 if values[-1] == max(ends) else -14  # the upper line's name above it, the lower one's below
+            place = (steps[-1], values[-1])
+            axes.annotate(words[label], place, xytext=(0, offset), textcoords="offset points", ha="right", color=colour)
         if kept is not None:
             axes.axvline(kept, color=_MUTED, linewidth=0.75, linestyle=(0, (3, 3)))
             axes.annotate(
@@ -125,7 +132,7 @@ def loss_curve(log: Sequence[Mapping[str, Any]], words: Mapping[str, str], *, ke
         axes.set_ylim(0, top * 1.08 if top > 0 else 1)
         axes.margins(x=0.02)
         axes.set_xlabel(words["step"])
-        _whole_numbers(axes, "x", 8)
+        _whole_numbers(axes, "x", size[0] // 90)
         return _svg(figure, f"{words['loss']}: {words['train_loss']}, {words['validation_loss']}")
 
 
@@ -137,10 +144,6 @@ def _series(log: Sequence[Mapping[str, Any]], name: str) -> list[tuple[float, fl
         for key in wanted
         if entry.get(key) is not None and entry.get("step") is not None
     ]
-
-
-def _name_line(axes: Axes, text: str, x: float, y: float, colour: str) -> None:
-    axes.annotate(text, (x, y), xytext=(0, 7), textcoords="offset points", ha="right", color=colour)
 
 
 def _whole_numbers(axes: Axes, axis: str, most: int) -> None:

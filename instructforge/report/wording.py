@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["WORDS", "metric_name", "number", "percent", "points", "words_for"]
+__all__ = ["WORDS", "metric_name", "number", "percent", "points", "reason_in", "words_for"]
 
 WORDS: Mapping[str, Mapping[str, str]] = {
     "en": {
@@ -40,7 +41,9 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "train_loss": "training",
         "validation_loss": "validation",
         "kept_step": "weights kept",
-        "training_facts": "{steps} steps",
+        "steps": "steps",
+        "last": "{name}, last",
+        "kept_at": "weights kept from step",
         "by_template": "By template",
         "by_language": "By language",
         "by_seen": "Seen in training, or not",
@@ -58,6 +61,7 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "top_confusions": "Most often confused",
         "weakest": "Weakest labels",
         "strongest": "Strongest labels",
+        "by_label": "By label",
         "label": "label",
         "precision": "precision",
         "recall": "recall",
@@ -143,7 +147,9 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "train_loss": "训练",
         "validation_loss": "验证",
         "kept_step": "保留的权重",
-        "training_facts": "共 {steps} 步",
+        "steps": "步数",
+        "last": "{name}（末值）",
+        "kept_at": "所保留权重的步",
         "by_template": "按模板",
         "by_language": "按语言",
         "by_seen": "是否在训练中出现过",
@@ -161,6 +167,7 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "top_confusions": "最常混淆的答案",
         "weakest": "最弱的标签",
         "strongest": "最强的标签",
+        "by_label": "按标签",
         "label": "标签",
         "precision": "精确率",
         "recall": "召回率",
@@ -239,6 +246,32 @@ _METRICS: Mapping[str, Mapping[str, str]] = {
         "undecoded": "未解码率",
     },
 }
+
+
+_REASONS: tuple[tuple[str, str], ...] = (
+    (r"names none of the choices", "未提及任何选项"),
+    (r"names (\d+) choices", r"提及了 \1 个选项"),
+    (r"the model wrote nothing", "模型没有输出"),
+    (r"does not stand in (\w+)", r"不在 \1 中"),
+    (r"may be the beginning of", "可能是另一选项的开头"),
+    (r"can be read as two different lists of labels", "可读作两组不同的标签"),
+    (r"the model found no span in (\w+)", r"模型在 \1 中没有找到片段"),
+    (r"each row has choices of its own", "每条数据的选项各不相同"),
+    (r" \(the model stopped at the limit of new tokens\)", "（输出达到新词元上限）"),
+    (r"the engine gave no (text|spans)", "引擎没有给出结果"),
+)
+
+
+def reason_in(reason: str, language: str) -> str:
+    """Return why something could not be decoded, in the page's language where the reason is a known one.
+
+    >>> reason_in("names 2 choices", "zh")
+    '提及了 2 个选项'
+    """
+    if language.lower().startswith("zh"):
+        for pattern, words in _REASONS:
+            reason = re.sub(pattern, words, reason)
+    return reason
 
 
 def words_for(language: str) -> Mapping[str, str]:
