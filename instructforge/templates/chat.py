@@ -40,13 +40,14 @@ _REASONING = ("reasoning_content", "thinking", "reasoning")
 class Place:
     """Where a message's content stands in the rendered chat: its characters ``start`` to ``end``.
 
-    ``exact`` is False where the template changed the text on its way.
+    ``exact`` is False where the template changed the text on its way; ``part`` counts within a list of parts.
     """
 
     message: int
     start: int
     end: int
     exact: bool
+    part: int | None = None
 
 
 @frozen
@@ -130,8 +131,8 @@ class ChatTemplate:
         return RenderedChat(
             text=str(text),
             contents=tuple(
-                Place(field, start, end, exact)
-                for field, _, start, end, exact in marks
+                Place(field, start, end, exact, item)
+                for field, item, start, end, exact in marks
                 if field != GENERATION and end > start
             ),
             generations=tuple((start, end) for field, _, start, end, _ in marks if field == GENERATION),
@@ -173,10 +174,23 @@ def _chat_message(number: int, message: Mapping[str, Any] | Message) -> dict[str
     reasoning = next((plain[key] for key in _REASONING if plain.get(key) is not None), None)
     if reasoning is not None:
         plain = {"thinking": reasoning, **plain, "reasoning_content": reasoning}
-    content = plain.get("content")
-    if isinstance(content, str):
-        plain["content"] = traced(content, number)
+    if "content" in plain:
+        plain["content"] = _traced_content(plain["content"], number)
     return plain
+
+
+def _traced_content(content: Any, number: int) -> Any:
+    """Return a message's content, a text or a list of parts, with its texts marked as the message's."""
+    if isinstance(content, str):
+        return traced(content, number)
+    if isinstance(content, list):
+        return [
+            {**part, "text": traced(part["text"], number, place)}
+            if isinstance(part, dict) and isinstance(part.get("text"), str)
+            else part
+            for place, part in enumerate(content)
+        ]
+    return content
 
 
 def _plain(value: Any) -> Any:

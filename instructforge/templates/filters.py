@@ -212,7 +212,7 @@ def _wordwrap(
     guard.spend(10 * len(text))
     between = "\n" if wrapstring is None else _text(guard, wrapstring)
     lines = [
-        between.join(
+        guard.join(
             wrap(
                 line,
                 width=_size(width, 10**9, "the width"),
@@ -220,7 +220,8 @@ def _wordwrap(
                 replace_whitespace=False,
                 break_long_words=bool(break_long_words),
                 break_on_hyphens=bool(break_on_hyphens),
-            )
+            ),
+            between,
         )
         for line in text.splitlines()
     ]

@@ -197,6 +197,8 @@ class Guard:
             text = part if type(part) is str or type(part) is Traced else self.text(part)
             texts.append(text)
             total += len(text)
+            if type(text) is Traced:
+                self.hold(100 * len(text.marks))
             if total > self.limits.output_chars:
                 self.room(total)
         self.room(total)
@@ -414,6 +416,8 @@ class Guard:
         if kind in PLAIN or kind is str:
             return iter(value)
         if kind is Traced:
+            self.items(len(value))
+            self.hold(200 * len(value))
             return iter([follow(value, char) for char in value])
         if kind is Stream:
             return value.items  # type: ignore[no-any-return]
@@ -425,6 +429,7 @@ class Guard:
         """Return ``value``'s items as a new list."""
         if type(value) in PLAIN or isinstance(value, str):
             self.items(len(value))
+            self.hold(72 * len(value) if isinstance(value, str) else 0)
         return self.made(list(self.iterate(value)))  # type: ignore[no-any-return]
 
     def spread(self, value: Any) -> list[Any]:

@@ -27,7 +27,7 @@ class Limits:
     """
 
     source_chars: int = 200_000
-    nodes: int = 20_000
+    nodes: int = 10_000
     time_s: float = 2.0
     work: int = 20_000_000
     memory_bytes: int = 128_000_000

@@ -72,7 +72,7 @@ def _splitting(name: str) -> Method:
     def call(guard: Guard, text: str, /, *args: Any, **named: Any) -> list[str]:
         guard.room(len(text))
         found: list[str] = method(str(text), *args, **named)
-        guard.hold(50 * len(found))
+        guard.hold((250 if type(text) is Traced else 50) * len(found))
         guard.spend(len(found))
         return found
 
@@ -136,7 +136,7 @@ class _BoundedFormatter(Formatter):
             value = guard.text(value)
         text = format(str(value) if isinstance(value, Traced) else value, format_spec)
         guard.room(len(text))
-        return text
+        return _without_surrogates(text) if format_spec[-1:] == "c" else text
 
     def convert_field(self, value: Any, conversion: str | None) -> Any:
         if conversion is None:
@@ -202,7 +202,14 @@ def _percent_piece(guard: Guard, match: re.Match[str], value: Any) -> str:
     spec = "%" + match["flags"] + width + ("" if precision is None else "." + precision) + kind
     made = spec % (value,)
     guard.room(len(made))
-    return made
+    return _without_surrogates(made) if kind == "c" else made
+
+
+def _without_surrogates(text: str) -> str:
+    """Return ``text``, unless it is half of a character, which no file can hold."""
+    if any("\ud800" <= char <= "\udfff" for char in text):
+        raise ValueError("a surrogate is no character")
+    return text
 
 
 class _Shown:

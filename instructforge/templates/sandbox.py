@@ -5,7 +5,7 @@ at render, with no way to Python's internals. Task templates and the chat templa
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import CodeType, TracebackType
 from typing import Any
@@ -17,6 +17,7 @@ from jinja2.exceptions import TemplateNotFound, TemplateSyntaxError, UndefinedEr
 from jinja2.ext import Extension
 from jinja2.ext import do as DoExtension
 from jinja2.ext import loopcontrols as LoopControlExtension
+from jinja2.lexer import Token, TokenStream
 from jinja2.parser import Parser
 from jinja2.runtime import Context, StrictUndefined, Undefined
 
@@ -136,6 +137,19 @@ class BoundedEnvironment(Environment):
             self._parts[name] = self.code_of(self.checked_tree(source, name), name).template
         return self._parts[name]
 
+    def _tokenize(
+        self, source: str, name: str | None, filename: str | None = None, state: str | None = None
+    ) -> TokenStream:
+        """Return the tokens of a source, up to as many as a template of the largest size has."""
+        stream = super()._tokenize(source, name, filename, state)
+        return TokenStream(self._counted(stream), name, filename)
+
+    def _counted(self, stream: Iterable[Token]) -> Iterator[Token]:
+        for count, token in enumerate(stream):
+            if count > 3 * self.limits.nodes:
+                raise TemplateSyntaxError("it has too many parts", token.lineno)
+            yield token
+
     @contextmanager
     def loading(self, name: str) -> Iterator[None]:
         """Turn whatever goes wrong while a template is read into a ``TemplateError``."""
@@ -151,7 +165,11 @@ class BoundedEnvironment(Environment):
                 "Templates are written in Jinja.",
                 "Mend the line.",
             ) from None
-        except (RecursionError, MemoryError, SyntaxError, OverflowError):
+        except (RecursionError, MemoryError, SyntaxError, OverflowError) as error:
+            if isinstance(error, SyntaxError) and "outside" in str(error.msg):  # break and continue
+                raise _refusal(
+                    name, "syntax", str(error.msg), "Templates are written in Jinja.", "Put it into a loop."
+                ) from None
             raise _refusal(
                 name, "nesting", "it is nested too deeply", "Python has to be able to compile it.", "Make it flatter."
             ) from None
@@ -269,7 +287,20 @@ def _check_tree(tree: nodes.Template, name: str, limits: Limits) -> None:
                 "Templates make plain text, never HTML.",
                 "Leave it out.",
             )
+        if isinstance(node, (nodes.Const, nodes.TemplateData)) and _has_surrogate(node):
+            raise _refusal(
+                name,
+                "syntax",
+                f"line {node.lineno}: it has half of a character (a surrogate)",
+                "A template is Unicode text.",
+                "Write the character itself.",
+            )
         _check_name(node, name)
+
+
+def _has_surrogate(node: nodes.Const | nodes.TemplateData) -> bool:
+    text = node.data if isinstance(node, nodes.TemplateData) else node.value
+    return isinstance(text, str) and not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text)
 
 
 def _check_name(node: nodes.Node, name: str) -> None:

@@ -7,6 +7,7 @@ that no prompt can show it; an inverted template sees the answer and not the fie
 
 from __future__ import annotations
 
+import gc
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -35,6 +36,9 @@ __all__ = ["Template", "compile_template"]
 
 BLOCKS = ("system", "prompt", "completion")
 GIVEN = ("answer", "choices", "letters", "language")
+MAX_MARKS = 100_000
+LIGHT_BYTES = 1_000_000
+HEAVY_BYTES = 64_000_000
 RESERVED = frozenset({"answer", "letters", "language", "self", "super", "loop", "caller", "varargs", "kwargs"})
 
 
@@ -408,6 +412,7 @@ class _Writer:
         self._from_field = getattr(target, "from_field", None)
         self._fixed_words = None if self._fixed is None else [self._words(label) for label in self._fixed]
         self._fixed_choices: tuple[str, ...] | None = None
+        self._heavy = 0
         self._plain = plan.plain_completion
         names = self._completion_names()
         self._lands_in_completion = uses_all or self._root is not None or bool(names & set(template.task.fields))
@@ -427,6 +432,7 @@ class _Writer:
     # One row -----------------------------------------------------------------------------------------
 
     def write(self, example: Example, seed: int) -> Instruction:
+        """Return the instruction of one row."""
         try:
             return self._write(example, seed)
         except TemplateError:
@@ -439,6 +445,18 @@ class _Writer:
             raise self._plan.code.error_of(error, str(example.origin)) from None
         except Exception as error:
             raise self._plan.code.error_of(error, str(example.origin)) from None
+        finally:
+            used = self._template.limits.memory_bytes - self._guard.memory
+            if used > LIGHT_BYTES:
+                self._sweep(used)
+
+    def _sweep(self, used: int) -> None:
+        """Have lists that hold themselves collected before they add up: Python counts objects, not their sizes."""
+        self._heavy += used
+        if self._heavy > HEAVY_BYTES:
+            self._heavy = 0
+            self._context.vars = self._context.parent = {}
+            gc.collect()
 
     def _write(self, example: Example, seed: int) -> Instruction:
         guard = self._guard
@@ -513,7 +531,7 @@ class _Writer:
             value = inputs.get(name)
             if type(value) is str:
                 made = Traced(value)
-                made.marks = ((name, None, 0, len(value), True),)
+                made.marks = ((name, None, 0, len(value), True),) if value else ()
                 values[name] = made
             elif value is not None:
                 values[name] = _given(value, name, None, 0)
@@ -583,6 +601,8 @@ class _Writer:
                 text = piece
                 for field, item, start, end, exact in piece.marks:
                     marks.append((field, item, at + start, at + end, exact))
+                if len(marks) > MAX_MARKS:
+                    raise GuardError("output", f"fields land in it more than {MAX_MARKS:,} times")
             else:
                 text = guard.text(piece)
             parts.append(text)

@@ -18,6 +18,10 @@ Mark: TypeAlias = "tuple[Any, int | None, int, int, bool]"
 """Field, item within a list-valued field, start, end, exact."""
 
 
+MAX_SOURCES = 8
+"""A text made of more items than this is marked as coming from their fields."""
+
+
 class Traced(str):
     """A text with the marks of the fields that it came from."""
 
@@ -29,7 +33,7 @@ class Traced(str):
 def traced(text: str, field: Any, item: int | None = None) -> Traced:
     """Return ``text`` marked as the whole text of ``field`` (or of one of its items)."""
     made = Traced(text)
-    made.marks = ((field, item, 0, len(text), True),)
+    made.marks = ((field, item, 0, len(text), True),) if text else ()
     return made
 
 
@@ -50,9 +54,13 @@ def follow(source: Any, result: Any) -> Any:
     return result
 
 
-def _inexact(text: str, marks: Iterable[Mark]) -> Traced:
+def _inexact(text: str, marks: Iterable[Mark]) -> str:
+    if not text:
+        return text
     made = Traced(text)
     sources = dict.fromkeys((field, item) for field, item, _, _, _ in marks)
+    if len(sources) > MAX_SOURCES:
+        sources = dict.fromkeys((field, None) for field, _ in sources)
     made.marks = tuple((field, item, 0, len(text), False) for field, item in sources)
     return made
 
