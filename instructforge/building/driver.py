@@ -35,10 +35,11 @@ from instructforge.building.ledger import (
     SourceTally,
     Tally,
     read_ledger,
+    split_order,
     used_templates,
 )
 from instructforge.building.making import Built, Maker, Outcome, Plan, quarantine_entry
-from instructforge.building.settings import SPLITS, BuildSettings, Source
+from instructforge.building.settings import BuildSettings, Source
 from instructforge.building.shards import DATA, from_bytes, shard_name, to_bytes, write_shard
 from instructforge.building.state import Index, State
 from instructforge.building.workers import Batch, Done, outcomes
@@ -286,7 +287,7 @@ class _Build:
         names = {one.source.split for one in self.inputs if one.source.split}
         if any(one.source.split is None for one in self.inputs):
             names |= {name for name, share in self.settings.split.items() if share > 0}
-        return [name for name in SPLITS if name in names] + sorted(names - set(SPLITS))
+        return sorted(names, key=split_order)
 
     def result(self, checkpoint_s: float) -> BuildResult:
         """Return the build's result: found complete, or made now."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from attrs import Factory, asdict, define
 
+from instructforge.building.settings import SPLITS
 from instructforge.errors import ConfigError, printable
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Tally",
     "read_ledger",
     "split_names",
+    "split_order",
     "used_templates",
 ]
 
@@ -141,6 +143,11 @@ def complete_ledger(folder: Path) -> dict[str, Any]:
     return ledger
 
 
+def split_order(name: str) -> tuple[int, str]:
+    """Return what splits are sorted by: train, validation, test, then others by name."""
+    return (SPLITS.index(name) if name in SPLITS else len(SPLITS), name)
+
+
 def split_names(folder: Path) -> list[str]:
     """Return the splits that have rows, in the order train, validation, test, others.
 
@@ -148,7 +155,7 @@ def split_names(folder: Path) -> list[str]:
         ConfigError: The folder holds no complete build.
     """
     splits: Mapping[str, Any] = complete_ledger(folder)["splits"]
-    return [name for name, part in splits.items() if part["instructions"]]
+    return sorted((name for name, part in splits.items() if part["instructions"]), key=split_order)
 
 
 def used_templates(folder: Path) -> dict[str, str]:
