@@ -20,7 +20,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from attrs import evolve, field, frozen
+from attrs import evolve, frozen
 
 from instructforge.components import Lazy, Normalizer
 from instructforge.data import NO_ANSWER, Answer, Example, Instruction, Origin, Output, Prediction, Row, SpanScore
@@ -59,7 +59,7 @@ class Check:
     """One check: what it proves, and what it found wrong."""
 
     name: str
-    problems: tuple[str, ...] = field(default=(), converter=tuple)
+    problems: tuple[str, ...] = ()
     tried: int = 0
     """How many things were put to the test; 0 where the plugin has nothing of the kind."""
 

@@ -151,7 +151,7 @@ class Forge:
         names = [*disabled, *_names_in_environment()]
         known = {BUILTIN, *(name for entry in found for name in (entry.name, entry.distribution))}
         blocked = _blocked(names, known | {one.distribution for one in unreadable})
-        forge = cls(builtins=folded(BUILTIN) not in blocked)
+        forge = cls(disabled=[BUILTIN] if folded(BUILTIN) in blocked else ())
         forge.failures += [_unreadable(one) for one in unreadable if folded(one.distribution) not in blocked]
         for entry in found:
             if {folded(entry.name), folded(entry.distribution)} & blocked:
@@ -174,9 +174,11 @@ class Forge:
     def _start(self, plugins: Iterable[object], disabled: Iterable[str], builtins: bool) -> None:
         given = [(plugin, _default_name(plugin)) for plugin in plugins]
         blocked = _blocked(disabled, {BUILTIN, *(name for _, name in given)})
-        if builtins and folded(BUILTIN) not in blocked:
-            own = import_module("instructforge.builtin")
-            self._register(own, PluginInfo(BUILTIN, "instructforge", __version__, own.__name__))
+        own = PluginInfo(BUILTIN, "instructforge", __version__, "instructforge.builtin")
+        if folded(BUILTIN) in blocked:
+            self.disabled.append(own)
+        elif builtins:
+            self._register(import_module(own.module), own)
         for plugin, name in given:
             if folded(name) in blocked:
                 self.disabled.append(PluginInfo(name, module=_module_of(plugin)))

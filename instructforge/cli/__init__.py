@@ -110,4 +110,5 @@ def main(ctx: click.Context, disable: tuple[str, ...], debug: bool) -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # data may hold what the terminal's encoding cannot say
             stream.reconfigure(errors="backslashreplace")
-    ctx.obj = State(disabled=disable, debug=debug)
+    names = [name.strip() for given in disable for name in given.split(",")]
+    ctx.obj = State(disabled=tuple(filter(None, names)), debug=debug)
