@@ -246,6 +246,8 @@ class Instruction:
         choices: For choices: the completion of each label under this template.
         cuttable: Fields that may be cut when the instruction is too long.
         inverted: The field that an inverted template asks for, else None.
+        affixes: What the template's completion puts before and after the answer; a decoder takes it off. Choices
+            have it in them.
     """
 
     example: Example
@@ -259,6 +261,7 @@ class Instruction:
     choices: tuple[str, ...] = ()
     cuttable: tuple[str, ...] = ()
     inverted: str | None = None
+    affixes: tuple[str, str] = ("", "")
 
     @property
     def id(self) -> str:
@@ -287,6 +290,7 @@ class Instruction:
             "choices": list(self.choices),
             "cuttable": list(self.cuttable),
             "inverted": self.inverted,
+            "affixes": list(self.affixes),
         }
 
     @classmethod
@@ -303,6 +307,7 @@ class Instruction:
             choices=tuple(value["choices"]),
             cuttable=tuple(value["cuttable"]),
             inverted=value["inverted"],
+            affixes=tuple(value.get("affixes", ("", ""))),
         )
 
 

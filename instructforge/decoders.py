@@ -120,17 +120,31 @@ def _answered(answer: Answer, *, score: float | None = None, scores: Mapping[str
     return Prediction(id="", answer=answer, score=score, scores=scores or {})
 
 
-def _text_of(output: Output) -> str:
+def _text_of(output: Output, instruction: Instruction) -> str:
+    """Return the generated text without what the template puts around an answer."""
     if output.text is None:
         raise DecodingError("the engine gave no text")
-    if not output.text.strip():
+    text = _without_affixes(output.text, instruction.affixes)
+    if not text.strip():
         raise DecodingError("the model wrote nothing")
-    return output.text
+    return text
+
+
+def _without_affixes(text: str, affixes: tuple[str, str]) -> str:
+    """Take off what stands before and after the answer in the template's completion, each where it is there.
+
+    >>> _without_affixes("Answer: yes", ("Answer: ", "."))
+    'yes'
+    """
+    before, after = (part.strip() for part in affixes)
+    kept = text.strip() if before or after else text
+    kept = kept[len(before) :].lstrip() if before and kept.startswith(before) else kept
+    return kept[: -len(after)].rstrip() if after and kept.endswith(after) else kept
 
 
 def _inverted(output: Output, instruction: Instruction) -> Prediction:
     """Answer an inverted instruction by the text, and by the field's own text where they are the same."""
-    text = _text_of(output)
+    text = _text_of(output, instruction)
     wanted = instruction.example.inputs.get(instruction.inverted or "")
     same = isinstance(wanted, str) and wanted.strip() == text.strip()
     return _answered(wanted if same and isinstance(wanted, str) else text.strip())
@@ -148,7 +162,9 @@ class TextDecoder:
 
     def decode(self, outputs: Sequence[Output], instructions: Sequence[Instruction], task: Task) -> list[Prediction]:
         """Return each text as its own answer; an empty one is an error."""
-        return _each(outputs, instructions, lambda output, _: _answered(_text_of(output).strip()))
+        return _each(
+            outputs, instructions, lambda output, instruction: _answered(_text_of(output, instruction).strip())
+        )
 
 
 @frozen
@@ -164,7 +180,7 @@ class PerText:
 
         def _read(output: Output, instruction: Instruction) -> Prediction:
             try:
-                return _answered(self.function(_text_of(output)))
+                return _answered(self.function(_text_of(output, instruction)))
             except DecodingError:
                 raise
             except Exception as error:
@@ -383,7 +399,9 @@ class SpanTextDecoder:
         return _each(
             outputs,
             instructions,
-            lambda output, instruction: _answered(_read_span(_text_of(output), instruction.example, target)),
+            lambda output, instruction: _answered(
+                _read_span(_text_of(output, instruction), instruction.example, target)
+            ),
         )
 
 

@@ -127,7 +127,20 @@ class ChoiceForms:
     @property
     def lettered(self) -> bool:
         """Whether the template answers with the letters A, B, C …"""
-        return bool(self.labels) and self.completions == tuple(map(chr, range(65, 65 + len(self.labels))))
+        return bool(self.labels) and self.completions == tuple(map(_letter, range(len(self.labels))))
+
+    def lettered_by(self, letter: str) -> str | None:
+        """Return the label of a letter of the alphabet, or of AA, AB … beyond it."""
+        return dict(zip(self.completions, self.labels, strict=True)).get(letter) if self.lettered else None
+
+
+def _letter(place: int) -> str:
+    """Return A … Z, AA, AB … for 0, 1 …, as templates count them."""
+    name, place = "", place + 1
+    while place:
+        place, rest = divmod(place - 1, 26)
+        name = chr(65 + rest) + name
+    return name
 
 
 @frozen
@@ -210,8 +223,8 @@ def _why_not_one(text: str, found: Sequence[str], forms: ChoiceForms) -> str:
 
 # --- Letters ------------------------------------------------------------------------------------------
 
-_ALONE = re.compile(r"[\s(\[{<【《\"'*]*([A-Za-z])[\s)\]}>】》\"'*.。:,、;!]*")
-_STANDING = re.compile(r"(?<![A-Za-z0-9])[A-Z](?![A-Za-z0-9]|'[a-z])")
+_ALONE = re.compile(r"[\s(\[{<【《\"'*]*([A-Za-z]{1,2})[\s)\]}>】》\"'*.。:,、;!]*")
+_STANDING = re.compile(r"(?<![A-Za-z0-9])[A-Z]{1,2}(?![A-Za-z0-9]|'[a-z])")
 _BEFORE = re.compile(rf"(?:^|[\W_{_CJK}]|\b(?:answer|option|choice|choose|select|pick|is|be))\s*\Z", re.IGNORECASE)
 _ASKED = re.compile(
     r"(?:\b(?:answer|option|choice|choose|select|pick)(?:\s+is)?|答案|选项?|选择)[是为选]?\s*[:=]?\s*[(\[\"']?\Z",
@@ -224,25 +237,24 @@ _ARTICLE = re.compile(r"\s+[a-z]")
 def _letter_alone(text: str, forms: ChoiceForms) -> str | None:
     """Return the label of the letter that is all of ``text``: ``B``, ``b``, ``(B)``, ``B.``, ``【Ｂ】``."""
     match = _ALONE.fullmatch(_plain(text))
-    place = ord(match[1].upper()) - 65 if match else -1
-    return forms.labels[place] if 0 <= place < len(forms.labels) else None
+    return forms.lettered_by(match[1].upper()) if match else None
 
 
 def _letters_in(plain: str, forms: ChoiceForms) -> Iterator[_Found]:
     """Yield the letters that stand in ``plain`` as answers; the article "A" and the pronoun "I" do not."""
     for match in _STANDING.finditer(plain):
-        place = ord(match[0]) - 65
-        if place >= len(forms.labels):
+        label = forms.lettered_by(match[0])
+        if label is None:
             continue
         before, after = plain[: match.start()], plain[match.end() :]
         if _ASKED.search(before):
-            stands = match[0] not in "AI" or not _ARTICLE.match(after)
+            stands = match[0] not in ("A", "I") or not _ARTICLE.match(after)
         else:
             touching = not before or not before[-1].isspace() or bool(re.search(r"[^\w\s]\s*\Z", before))
             stands = touching and bool(_BEFORE.search(before)) and bool(_AFTER.match(after))
             stands = stands or bool(re.match(r"\s+is\s+(?:the\s+)?(?:correct|right|best|answer)\b", after))
         if stands:
-            yield _Found(match.start(), match.end(), forms.labels[place])
+            yield _Found(match.start(), match.end(), label)
 
 
 # --- Choices inside a longer text ---------------------------------------------------------------------

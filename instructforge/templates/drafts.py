@@ -54,3 +54,4 @@ class InstructionDraft:
     choices: tuple[str, ...]
     cuttable: tuple[str, ...]
     inverted: str | None
+    affixes: tuple[str, str]

@@ -494,8 +494,9 @@ class _Writer:
         else:
             completion = self._answered(example, values, len(messages), landings)
             trained = bool(example.answers)
+        affixes = ("", "") if self._plain or labels else self._around_answer(values, len(messages))
         messages.append(_message("assistant", completion, trained=trained))
-        return self._instruction(example, tuple(messages), tuple(landings), labels, choices)
+        return self._instruction(example, tuple(messages), tuple(landings), labels, choices, affixes)
 
     def _instruction(
         self,
@@ -504,6 +505,7 @@ class _Writer:
         landings: tuple[Landing, ...],
         labels: tuple[str, ...],
         choices: tuple[str, ...],
+        affixes: tuple[str, str],
     ) -> Instruction:
         template = self._template
         made: Any = InstructionDraft()
@@ -518,6 +520,7 @@ class _Writer:
         made.choices = choices
         made.cuttable = template.cuttable
         made.inverted = template.inverted
+        made.affixes = affixes
         made.__class__ = Instruction
         return made  # type: ignore[no-any-return]
 
@@ -704,6 +707,15 @@ class _Writer:
         self._guard.random = None  # every completion of a row draws the same
         return self._land(*self._gather(self._completion), message, landings)
 
+    def _around_answer(self, values: dict[str, Any], message: int) -> tuple[str, str]:
+        """Return what the completion puts before and after the answer; nothing where that cannot be told."""
+        if self._completion is None:
+            return "", ""
+        if self._inverted:
+            values[self._inverted] = _STAND_IN
+        before, found, after = self._complete(values, _STAND_IN, message, []).partition(_STAND_IN)
+        return (before, after) if found and _STAND_IN not in after else ("", "")
+
     def _inverted_completion(self, values: dict[str, Any], asked: Any, message: int, landings: list[Landing]) -> str:
         if not isinstance(asked, str) or not asked.strip():
             raise GuardError("not-applicable", f'the row has no "{self._inverted}"')
@@ -725,6 +737,10 @@ class _Writer:
             template=key,
             rule=rule,
         )
+
+
+_STAND_IN = "\ue000answer\ue001"
+"""Stands for the answer while the text around it is read off: private characters, which no template writes."""
 
 
 def _letter(place: int) -> str:
