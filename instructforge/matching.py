@@ -405,6 +405,9 @@ def _parses(text: str, pairs: Sequence[tuple[str, str]]) -> list[tuple[str, ...]
 # --- Spans --------------------------------------------------------------------------------------------
 
 
+_OUTER_MARKS = " \"'.,;:!?。、()[]<>《》【】"
+
+
 def find_span(text: str, passage: str) -> tuple[int, int] | None:
     """Return where ``text`` stands in ``passage``, in characters, or None.
 
@@ -423,11 +426,11 @@ def find_span(text: str, passage: str) -> tuple[int, int] | None:
     if place >= 0:
         return place, place + len(stripped)
     loose, places = _with_places(passage)
-    for candidate in dict.fromkeys((stripped, without_lead_in(stripped))):
-        for wanted in dict.fromkeys((folded(candidate), folded(candidate).strip(" \"'.,;:!?。、()[]<>《》【】"))):
-            place = _first_whole(wanted, loose) if wanted else -1
-            if place >= 0:
-                return places[place], places[place + len(wanted) - 1] + 1
+    said = folded(without_lead_in(stripped))
+    for wanted in dict.fromkeys((folded(stripped), said.strip(_OUTER_MARKS), said)):
+        place = _first_whole(wanted, loose) if wanted else -1
+        if place >= 0:
+            return places[place], places[place + len(wanted) - 1] + 1
     return None
 
 
