@@ -7,37 +7,24 @@ from instructforge import Choice, Normalizer, Task, TemplateFolder, columns, hoo
 from instructforge.tasks import read_samples
 
 HERE = Path(__file__).parent
-WORDS = {
-    "entailment": {"en": "entailment", "zh": "蕴含"},
-    "neutral": {"en": "neutral", "zh": "中立"},
-    "contradiction": {"en": "contradiction", "zh": "矛盾"},
-}
-SPELLINGS = {"0": "entailment", "1": "neutral", "2": "contradiction", "蕴涵": "entailment", "中性": "neutral"} | {
-    word: label for label, words in WORDS.items() for word in words.values()
-}
+ZH = {"entailment": "蕴含", "neutral": "中立", "contradiction": "矛盾"}
+SPELLINGS = dict(zip("012", ZH, strict=True)) | {word: label for label, word in ZH.items()} | {"蕴涵": "entailment"}
 
 
 @hookimpl
 def instructforge_tasks() -> Iterator[Task]:
-    yield Task(
-        "nli",
-        summary="Does the hypothesis follow from the premise, contradict it, or neither?",
-        fields={"premise": "what is taken to be true", "hypothesis": "what may follow from it"},
-        target=Choice(WORDS),
-        normalizers=["nli"],
-        samples=read_samples(HERE / "samples.jsonl"),
-    )
+    summary = "Does the hypothesis follow from the premise, contradict it, or neither?"
+    fields = {"premise": "what is taken to be true", "hypothesis": "what may follow from it"}
+    target = Choice({label: {"en": label, "zh": word} for label, word in ZH.items()})
+    samples = read_samples(HERE / "samples.jsonl")
+    yield Task("nli", summary=summary, fields=fields, target=target, normalizers=["nli"], samples=samples)
 
 
 @hookimpl
 def instructforge_normalizers() -> Iterator[Normalizer]:
-    yield columns(
-        "nli",
-        task="nli",
-        fields={"premise": ("premise", "sentence1", "text_a"), "hypothesis": ("hypothesis", "sentence2", "text_b")},
-        answer=("gold_label", "label"),
-        labels=SPELLINGS,
-    )
+    premise, hypothesis = ("premise", "sentence1", "text_a"), ("hypothesis", "sentence2", "text_b")
+    fields, answer = {"premise": premise, "hypothesis": hypothesis}, ("gold_label", "label")
+    yield columns("nli", task="nli", fields=fields, answer=answer, labels=SPELLINGS, group=premise, id=("id", "pairID"))
 
 
 @hookimpl
