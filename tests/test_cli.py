@@ -163,6 +163,25 @@ def test_a_listing_is_tab_separated_in_a_pipe_and_json_for_machines(installed: I
     assert [line.split("\t")[0] for line in lines] == [row[key] for row in rows]
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(["tasks"], ["templates"], ["normalizers"], ["readers"], ["trainers"], ["decoders"], ["metrics"], ["plugins"]),
+        *(["tasks", "mood"], ["render", "mood"], ["check", "mood"]),
+        pytest.param(["doctor"], marks=pytest.mark.slow),
+    ],
+    ids=" ".join,
+)
+def test_json_output_keeps_to_its_schema(installed: Installation, arguments: list[str]) -> None:
+    import jsonschema
+
+    schema = json.loads((Path(__file__).parent.parent / "docs" / "schemas" / "cli.json").read_text(encoding="utf-8"))
+    value = installed.json(*arguments)
+    own = value["schema"].removeprefix("instructforge.").partition("/")[0]
+    jsonschema.validate(value, {**schema["$defs"][own], "$defs": schema["$defs"]})
+    jsonschema.validate(value, schema)
+
+
 def test_templates_of_one_task_and_language(installed: Installation) -> None:
     assert [row["key"] for row in installed.json("templates", "mood")["templates"]] == [
         "mood/en/brief",
