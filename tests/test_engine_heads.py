@@ -47,7 +47,7 @@ def labels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    options = {"epochs": 15, "learning_rate": 3e-3, "train_embeddings": True}
+    options = {"head": "pair", "epochs": 15, "learning_rate": 3e-3, "train_embeddings": True}
     return trained(tmp_path_factory.mktemp("pairs"), PAIR_TASK, pair_rows(300), **options)
 
 

@@ -81,7 +81,8 @@ def shared_set(rows: int, labels: int) -> list[Any]:
     ("task", "rows", "kind"),
     [
         (LABEL_TASK, colour_rows(20), "label"),
-        (PAIR_TASK, pair_rows(20), "pair"),
+        (PAIR_TASK, pair_rows(20), "contrast"),
+        (PAIR_TASK, pair_rows(2000), "pair"),
         (MATCH_TASK, match_rows(20), "match"),
         (MATCH_TASK, shared_set(20, 5), "label"),
         (MATCH_TASK, shared_set(9, 5), "match"),
@@ -137,7 +138,7 @@ def test_the_longest_field_is_the_passage_wherever_it_stands() -> None:
 
 
 def test_a_pairs_masks_cover_its_texts_and_nothing_else(tokenizer: Any) -> None:
-    plan = plan_choices(PAIR_TASK, pair_rows(4))
+    plan = plan_choices(PAIR_TASK, pair_rows(4), wanted="pair")
     reader = ChoiceReader(tokenizer, plan, max_length=64)
     rows = [instruction(PAIR_TASK, 0, {"premise": "the red cup", "hypothesis": "红 猫"}, ["same"]), *pair_rows(1)]
     batch = reader.collate(reader.read(rows))
@@ -162,7 +163,7 @@ def test_marks_that_stand_in_the_data_stay_text(tokenizer: Any) -> None:
 
 
 def test_what_is_too_long_is_cut_at_the_longest_text_and_counted(tokenizer: Any) -> None:
-    reader = ChoiceReader(tokenizer, plan_choices(PAIR_TASK, pair_rows(4)), max_length=16)
+    reader = ChoiceReader(tokenizer, plan_choices(PAIR_TASK, pair_rows(4), wanted="pair"), max_length=16)
     (item,) = reader.read([instruction(PAIR_TASK, 0, {"premise": "cup " * 30, "hypothesis": "red hat"}, ["same"])])
     assert len(item.texts[0]) == 16
     assert item.parts[1][1] - item.parts[1][0] == 2
@@ -257,11 +258,11 @@ def test_features_that_were_written_are_not_computed_again(tmp_path: Path, monke
         return torch.tensor([[float(place)] for place in places])
 
     with pytest.raises(KeyboardInterrupt):
-        probe.cached_features(texts, embed, folder=tmp_path, batch_size=4)
+        probe.cached_features([len(text) for text in texts], embed, folder=tmp_path, batch_size=4)
     done = len(list(tmp_path.glob("features-*.safetensors"))) * 8
     asked.clear()
     asked.extend(range(24))
-    found = probe.cached_features(texts, embed, folder=tmp_path, batch_size=4)
+    found = probe.cached_features([len(text) for text in texts], embed, folder=tmp_path, batch_size=4)
     assert len(asked) - 24 == 30 - done
     assert done == 16
     assert found.squeeze(1).tolist() == [float(number) for number in range(30)]
@@ -339,7 +340,8 @@ def test_windows_are_collated_with_their_labels(tokenizer: Any) -> None:
 CASES = {
     "label": (LABEL_TASK, colour_rows, {}),
     "label-tuned": (LABEL_TASK, colour_rows, {"fine_tune": True, "epochs": 1, "learning_rate": 1e-3}),
-    "pair": (PAIR_TASK, pair_rows, {"epochs": 2, "learning_rate": 3e-3}),
+    "pair": (PAIR_TASK, pair_rows, {"head": "pair", "epochs": 2, "learning_rate": 3e-3}),
+    "contrast": (PAIR_TASK, pair_rows, {}),
     "match": (MATCH_TASK, match_rows, {"epochs": 1, "learning_rate": 1e-3}),
     "span": (SPAN_TASK, span_rows, {"epochs": 1, "learning_rate": 3e-3}),
 }
@@ -404,7 +406,7 @@ def test_validation_rows_of_the_job_are_never_trained_on(base: Path, tmp_path: P
 def test_frozen_embeddings_stay_as_they_are(base: Path, tmp_path: Path) -> None:
     from safetensors.torch import load_file
 
-    EncoderTrainer().train(job(base, tmp_path, PAIR_TASK, pair_rows(64), epochs=1))
+    EncoderTrainer().train(job(base, tmp_path, PAIR_TASK, pair_rows(64), head="pair", epochs=1))
     before, after = load_file(base / "model.safetensors"), load_file(tmp_path / "model" / "model.safetensors")
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     assert moved

@@ -30,7 +30,7 @@ from instructforge.training.heads.body import (
 )
 from instructforge.training.heads.fits import FittedHead, figures_of, fit_labels, fit_matches
 from instructforge.training.heads.inputs import ChoiceItem, ChoiceReader
-from instructforge.training.heads.modules import LabelModel, MatchModel, PairModel
+from instructforge.training.heads.modules import ContrastModel, LabelModel, MatchModel, PairModel
 from instructforge.training.heads.plan import ChoicePlan, plan_choices
 from instructforge.training.heads.probe import length_batches
 from instructforge.training.heads.rows import RowSplit, split_rows
@@ -40,9 +40,9 @@ from instructforge.training.loop import LoopParts, LoopResult, run_loop, seed_ev
 
 __all__ = ["ChoiceModel", "TrainedChoice", "build_model", "choice_loss", "choice_scores", "train_choice"]
 
-ChoiceModel = LabelModel | PairModel | MatchModel
+ChoiceModel = LabelModel | PairModel | ContrastModel | MatchModel
 
-_AT_ONCE = {"label": 64, "pair": 64, "match": 8}
+_AT_ONCE = {"label": 64, "pair": 64, "contrast": 64, "match": 8}
 """Rows that are answered together."""
 
 _MOST_VALIDATION = 2000
@@ -53,6 +53,8 @@ def build_model(kind: str, body: nn.Module, *, labels: int) -> ChoiceModel:
     """Return a new model of a kind; the head's weights are drawn from torch's generator."""
     if kind == "match":
         return MatchModel(body)
+    if kind == "contrast":
+        return ContrastModel(body, labels=labels)
     return LabelModel(body, labels=labels) if kind == "label" else PairModel(body, labels=labels)
 
 
@@ -129,7 +131,7 @@ class _Work:
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """Return accuracy and mean loss on the validation items."""
-        assert isinstance(model, (LabelModel, PairModel, MatchModel))
+        assert isinstance(model, ChoiceModel)
         scores = choice_scores(model, self.reader, self.validation)
         return figures_of(scores, [item.label for item in self.validation])
 
@@ -262,7 +264,7 @@ def _fit_features(work: _Work) -> FittedHead:
     }
     if isinstance(work.model, MatchModel):
         return fit_matches(work.model, work.reader, work.train, work.validation, **options)
-    assert isinstance(work.model, LabelModel)
+    assert isinstance(work.model, (LabelModel, ContrastModel))
     return fit_labels(work.model, work.reader, work.train, work.validation, **options)
 
 

@@ -13,7 +13,7 @@ from torch.nn import functional
 from instructforge.training.heads import probe
 from instructforge.training.heads.body import on_device
 from instructforge.training.heads.inputs import ChoiceItem, ChoiceReader, Ids
-from instructforge.training.heads.modules import LabelModel, MatchModel, match_prior, match_views
+from instructforge.training.heads.modules import ContrastModel, LabelModel, MatchModel, match_prior, match_views
 
 __all__ = ["FittedHead", "figures_of", "fit_labels", "fit_matches"]
 
@@ -54,7 +54,7 @@ def figures_of(scores: Sequence[Tensor], labels: Sequence[int]) -> dict[str, flo
 
 
 def fit_labels(
-    model: LabelModel,
+    model: LabelModel | ContrastModel,
     reader: ChoiceReader,
     train: Sequence[ChoiceItem],
     validation: Sequence[ChoiceItem],
@@ -81,7 +81,7 @@ def fit_labels(
         return _computed(model, model.features, batch)
 
     features = probe.cached_features(
-        [item.texts[0] for item in items], embed, folder=folder, batch_size=_BATCH, on_progress=on_progress
+        [item.length for item in items], embed, folder=folder, batch_size=_BATCH, on_progress=on_progress
     )
     labels = torch.tensor([item.label for item in items])
     count, classes = len(train), model.head.out_features
@@ -127,7 +127,9 @@ def fit_matches(
     def embed(chosen: list[int]) -> Tensor:
         return _computed(model, model.vectors, reader.pad_texts([texts[place] for place in chosen]))
 
-    vectors = probe.cached_features(texts, embed, folder=folder, batch_size=_BATCH, on_progress=on_progress)
+    vectors = probe.cached_features(
+        [len(text) for text in texts], embed, folder=folder, batch_size=_BATCH, on_progress=on_progress
+    )
     views = [_views(vectors, item, places) for item in items]
     labels = [item.label for item in items]
     count, prior = len(train), match_prior()
@@ -148,7 +150,9 @@ def _views(vectors: Tensor, item: ChoiceItem, places: Mapping[Ids, int]) -> Tens
     return match_views(vectors, item.row.moved([places[text] for text in item.texts]))
 
 
-def _computed(model: LabelModel | MatchModel, compute: Callable[..., Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+def _computed(
+    model: LabelModel | ContrastModel | MatchModel, compute: Callable[..., Tensor], batch: Mapping[str, Tensor]
+) -> Tensor:
     model.eval()
     with torch.no_grad():
         found: Tensor = compute(**on_device(batch, next(model.parameters()).device))

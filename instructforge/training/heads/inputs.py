@@ -88,7 +88,8 @@ class ChoiceItem:
 
     Attributes:
         id: The example's id.
-        texts: Token ids, marks included: one sequence, or for ``match`` one for each of the row's texts.
+        texts: Token ids, marks included: one sequence; for ``contrast`` two, for ``match`` one for each of the
+            row's texts.
         parts: For one sequence: where each field stands in it.
         row: For ``match``: which of ``texts`` is what.
         label: Place of the right label: in the head's order, for ``match`` in the row's own; -1 where unlabelled.
@@ -125,8 +126,17 @@ class ChoiceReader:
 
     def read(self, rows: Sequence[Instruction]) -> list[ChoiceItem]:
         """Return the items of rows, in order."""
-        make = self._match_items if self.plan.kind == "match" else self._joined_items
+        make = {"match": self._match_items, "contrast": self._contrast_items}.get(self.plan.kind, self._joined_items)
         return list(make(rows))
+
+    def _label(self, row: Instruction) -> int:
+        return self._places.get(str(row.example.answers[0]), -1) if row.example.answers else -1
+
+    def _contrast_items(self, rows: Sequence[Instruction]) -> Iterator[ChoiceItem]:
+        texts = [field_text(row.example.inputs.get(name)) for row in rows for name in self.plan.fields]
+        joined = [join_texts(self.marks, [ids], self.max_length) for ids in _plain_ids(self.tokenizer, texts)]
+        for row, one, two in zip(rows, joined[::2], joined[1::2], strict=True):
+            yield ChoiceItem(id=row.id, texts=(one[0], two[0]), label=self._label(row), cut=one[2] + two[2])
 
     def _joined_items(self, rows: Sequence[Instruction]) -> Iterator[ChoiceItem]:
         names = self.plan.fields
@@ -137,8 +147,7 @@ class ChoiceReader:
             # A pair keeps both its places; elsewhere an empty field would only add a mark.
             kept = own if self.plan.kind == "pair" else [text for text in own if text] or [()]
             joined, parts, cut = join_texts(self.marks, kept, self.max_length)
-            label = self._places.get(str(row.example.answers[0]), -1) if row.example.answers else -1
-            yield ChoiceItem(id=row.id, texts=(joined,), parts=parts, label=label, cut=cut)
+            yield ChoiceItem(id=row.id, texts=(joined,), parts=parts, label=self._label(row), cut=cut)
 
     def _match_items(self, rows: Sequence[Instruction]) -> Iterator[ChoiceItem]:
         described = [self._match_texts(row) for row in rows]
@@ -181,12 +190,15 @@ class ChoiceReader:
         """Return a batch of items: their sequences padded to the longest, and what the head needs beside.
 
         Shapes:
-            input_ids, attention_mask, token_type_ids, first_mask, second_mask: (B, T), for ``match`` (N, T) with
-            N different texts. labels: (B,).
+            input_ids, attention_mask, token_type_ids, first_mask, second_mask: (B, T); for ``contrast`` (2B, T),
+            all first texts before all second ones; for ``match`` (N, T), with N different texts. labels: (B,).
         """
         labels = torch.tensor([item.label for item in items])
         if self.plan.kind == "match":
             return {**self._collate_match(items), "labels": labels}
+        if self.plan.kind == "contrast":
+            texts = [item.texts[side] for side in (0, 1) for item in items]
+            return {**self.pad_texts(texts), "labels": labels}
         batch = pad([item.texts[0] for item in items], self._pad)
         if self.marks.types is not None:
             batch["token_type_ids"] = _marked(batch["input_ids"], [self._second_half(item) for item in items])

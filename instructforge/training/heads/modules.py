@@ -21,6 +21,7 @@ from instructforge.training.heads.body import width_of
 __all__ = [
     "FEATURE_SCALE",
     "VIEWS",
+    "ContrastModel",
     "LabelModel",
     "MatchModel",
     "MatchRow",
@@ -66,6 +67,30 @@ class LabelModel(nn.Module):
         """Return what the head reads. Shapes: (B, T) → (B, D)."""
         pooled = mean_pool(_hidden(self.body, batch), batch["attention_mask"])
         return functional.normalize(pooled, dim=-1) * FEATURE_SCALE
+
+    def forward(self, labels: Tensor | None = None, **batch: Tensor) -> dict[str, Tensor]:
+        """Return ``logits`` (B, L), and ``loss`` where ``labels`` (B,) are given."""
+        return _with_loss(self.head(self.features(**batch)), labels)
+
+
+class ContrastModel(nn.Module):
+    """One label for a pair of texts, each read by itself: both vectors, their distance and their product, and a line.
+
+    Source: the features of sentence encoders for inference, u, v, |u - v| and u * v (InferSent, Sentence-BERT).
+    """
+
+    kind: ClassVar[str] = "contrast"
+
+    def __init__(self, body: nn.Module, *, labels: int) -> None:
+        super().__init__()
+        self.body = body
+        self.head = nn.Linear(4 * width_of(body), labels)
+
+    def features(self, **batch: Tensor) -> Tensor:
+        """Return what the head reads. Shapes: (2B, T), all first texts and then all second ones → (B, 4D)."""
+        vectors = functional.normalize(mean_pool(_hidden(self.body, batch), batch["attention_mask"]), dim=-1)
+        one, two = vectors.chunk(2)
+        return torch.cat([one, two, (one - two).abs(), one * two], dim=-1) * FEATURE_SCALE
 
     def forward(self, labels: Tensor | None = None, **batch: Tensor) -> dict[str, Tensor]:
         """Return ``logits`` (B, L), and ``loss`` where ``labels`` (B,) are given."""

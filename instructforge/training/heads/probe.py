@@ -54,7 +54,7 @@ def length_batches(lengths: Sequence[int], size: int) -> list[list[int]]:
 
 
 def cached_features(
-    texts: Sequence[Sequence[int]],
+    lengths: Sequence[int],
     embed: Callable[[list[int]], Tensor],
     *,
     folder: Path,
@@ -64,16 +64,16 @@ def cached_features(
     """Embed texts, in parts that are written down, so that a run that was broken off goes on.
 
     Args:
-        texts: Token ids of each text; only their lengths are used here.
-        embed: Takes indices into ``texts`` and returns their features.
+        lengths: Tokens of each text; texts of like length are embedded together.
+        embed: Takes places of texts and returns their features.
         folder: Where parts are kept; the caller sees to it that it belongs to these very texts and weights.
         batch_size: Texts embedded at once.
         on_progress: Called with texts done and texts in all.
 
     Shapes:
-        Returns: (B, D), in the order of ``texts``.
+        Returns: (B, D), in the order of ``lengths``.
     """
-    batches = length_batches([len(text) for text in texts], batch_size)
+    batches = length_batches(lengths, batch_size)
     in_part = max(1, _PART // batch_size)
     rows: list[int] = []
     parts: list[Tensor] = []
@@ -86,7 +86,7 @@ def cached_features(
                 handle.write(save({"features": features.contiguous()}))
         parts.append(load_file(path)["features"])
         rows.extend(index for batch in group for index in batch)
-        on_progress(len(rows), len(texts))
+        on_progress(len(rows), len(lengths))
     features = torch.cat(parts)
     ordered = torch.empty_like(features)
     ordered[torch.tensor(rows)] = features

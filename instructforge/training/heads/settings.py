@@ -16,13 +16,14 @@ __all__ = ["EncoderSettings", "asked_settings", "default_rate", "encoder_setting
 class EncoderSettings(LoopSettings):
     """Options of the trainer ``encoder``, beside those of the loop.
 
-    What is left open depends on the head. ``label`` and ``match`` fit their head on the features of the body as
-    it is, which on a CPU is better than long fine-tuning for the time it takes; they go on to move the body
-    where ``fine_tune``, ``epochs``, ``max_steps`` or ``max_seconds`` is given, or a GPU is there, and keep what
-    validates better. ``pair`` and ``span`` always move the body. ``max_seconds`` is for all of it.
+    What is left open depends on the head. ``label``, ``contrast`` and ``match`` fit their head on the features of
+    the body as it is, which on a CPU is better than long fine-tuning for the time it takes; they go on to move the
+    body where ``fine_tune``, ``epochs``, ``max_steps`` or ``max_seconds`` is given, or a GPU is there, and keep
+    what validates better. ``pair`` and ``span`` always move the body. ``max_seconds`` is for all of it.
 
     Args:
-        head: How choices are answered: ``label``, ``pair`` or ``match`` (see ``plan.py``); told from the data.
+        head: How choices are answered: ``label``, ``pair``, ``contrast`` or ``match`` (see ``plan.py``); told
+            from the data.
         fine_tune: Whether the body moves once the features are fitted.
         head_learning_rate: Of a head that starts from nothing (``pair``, ``span``).
         train_embeddings: Whether the word embeddings move too; they are half of a small model or more. Left
@@ -44,9 +45,9 @@ class EncoderSettings(LoopSettings):
     validation_share: float = field(default=0.1, validator=zero_or_more)
 
 
-_LENGTHS = {"label": 256, "pair": 256, "match": 256, "span": 384}
-_BATCHES = {"label": 32, "pair": 32, "match": 8, "span": 16}
-_EPOCHS = {"label": 3.0, "pair": 4.0, "match": 3.0, "span": 2.0}
+_LENGTHS = {"label": 256, "pair": 256, "contrast": 256, "match": 256, "span": 384}
+_BATCHES = {"label": 32, "pair": 32, "contrast": 32, "match": 8, "span": 16}
+_EPOCHS = {"label": 3.0, "pair": 4.0, "contrast": 3.0, "match": 3.0, "span": 2.0}
 
 
 def default_rate(kind: str, width: int) -> float:
@@ -77,7 +78,7 @@ def encoder_settings(options: Mapping[str, Any], *, kind: str, width: int, longe
 
     Args:
         options: As the job gives them.
-        kind: ``label``, ``pair``, ``match`` or ``span``.
+        kind: ``label``, ``pair``, ``contrast``, ``match`` or ``span``.
         width: Of the model.
         longest: Tokens that the model takes at most.
 
