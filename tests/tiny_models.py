@@ -46,6 +46,12 @@ def rows(count: int, start: int = 0) -> list[Instruction]:
     return made
 
 
+def facts() -> list[Instruction]:
+    """Rows that a tiny model learns in seconds: each question is a word of its own."""
+    answers = {"grass": "green", "snow": "white", "blood": "red", "血": "红色", "coal": "black", "雪": "白色"}
+    return [row(number, f"{thing}?", f"It is {said}.") for number, (thing, said) in enumerate(answers.items())]
+
+
 def tokenizer(*, pad_is_eos: bool = True) -> PreTrainedTokenizerFast:
     backend = Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -69,7 +75,7 @@ def tokenizer(*, pad_is_eos: bool = True) -> PreTrainedTokenizerFast:
     return made
 
 
-def llama(folder: Path, *, layers: int = 2, seed: int = 0, positions: int = 256) -> Path:
+def llama(folder: Path, *, layers: int = 2, seed: int = 0, positions: int = 256, dropout: float = 0.1) -> Path:
     """Write a tiny Llama with a ChatML tokenizer whose pad is its EOS, as SmolLM2's is."""
     made = tokenizer()
     set_seed(seed)
@@ -81,7 +87,7 @@ def llama(folder: Path, *, layers: int = 2, seed: int = 0, positions: int = 256)
         num_attention_heads=4,
         num_key_value_heads=2,
         max_position_embeddings=positions,
-        attention_dropout=0.1,
+        attention_dropout=dropout,
         bos_token_id=1,
         eos_token_id=2,
         pad_token_id=2,
