@@ -186,11 +186,11 @@ def test_templates_that_render_badly(tmp_path: Path, template: str, reason: str)
 def test_a_completion_that_does_not_decode_to_the_answer(tmp_path: Path) -> None:
     same = TEMPLATE.replace("{{ answer }}", "whatever")
     assert "mood/en/plain" in problems(plugin(tmp_path, {"mood/en/plain": same}))
-    decorated = TEMPLATE.replace("{{ answer }}", "{{ answer }}, surely")
+    shouted = TEMPLATE.replace("{{ answer }}", "{{ answer | upper }}")
     free = task(target=Text(), samples=[Sample("en", {"text": "fine"}, "an answer")])
-    source = plugin(tmp_path / "2", {"mood/en/plain": decorated}, tasks=[free])
+    source = plugin(tmp_path / "2", {"mood/en/plain": shouted}, tasks=[free])
     found = problems(source, "completions decode to the answer")
-    assert 'reads "an answer, surely" as "an answer, surely", not as "an answer"' in found
+    assert 'reads "AN ANSWER" as "AN ANSWER", not as "an answer"' in found
 
 
 def test_an_inverted_template_that_completes_with_something_else(tmp_path: Path) -> None:
