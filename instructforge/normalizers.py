@@ -247,15 +247,18 @@ def map_columns(values: Mapping[str, Any], mapping: Mapping[str, str]) -> Mappin
 
 
 def choose(task: Task, candidates: Sequence[Normalizer], rows: Sequence[Row], *, source: str = "") -> Normalizer:
-    """Return the one normalizer among ``candidates`` that accepts most of ``rows``, the first good ones of a file.
+    """Return the one normalizer among ``candidates`` that accepts ``rows``, the first good ones of a file.
 
-    Where a file has no good row at all, any of them will do: it will not be asked.
+    Rows may be bad, so one that accepts some of them fits; another fits too where it accepts half as many or
+    more. Where a file has no good row at all, any of them will do: it will not be asked.
 
     Raises:
-        ConfigError: Two accept them, or none does.
+        ConfigError: Two fit, or none does.
     """
     failed: dict[str, str] = {}
-    fitting = [one for one in candidates if _accepts_most(one, rows, failed)]
+    accepted = [_accepted(one, rows, failed) for one in candidates]
+    best = max(accepted, default=0)
+    fitting = [one for one, count in zip(candidates, accepted, strict=True) if count and 2 * count >= best]
     if len(fitting) == 1 or (candidates and not rows):
         return (fitting or list(candidates))[0]
     where = f'"{printable(source)}"' if source else "the data"
@@ -265,15 +268,13 @@ def choose(task: Task, candidates: Sequence[Normalizer], rows: Sequence[Row], *,
     raise ConfigError(_none_fits(where, task, candidates, rows, failed))
 
 
-def _accepts_most(normalizer: Normalizer, rows: Sequence[Row], failed: dict[str, str]) -> bool:
-    accepted = 0
-    for row in rows:
-        try:
-            accepted += bool(normalizer.accepts(row.values))
-        except Exception as error:  # a plugin's code: it is no candidate, and the message says why
-            failed[normalizer.name] = f"it failed with {type(error).__name__}: {printable(error, 80)}"
-            return False
-    return 2 * accepted > len(rows)
+def _accepted(normalizer: Normalizer, rows: Sequence[Row], failed: dict[str, str]) -> int:
+    """Return how many of ``rows`` a normalizer accepts; ``failed`` takes why one could not say."""
+    try:
+        return sum(bool(normalizer.accepts(row.values)) for row in rows)
+    except Exception as error:  # a plugin's code: it is no candidate, and the message says why
+        failed[normalizer.name] = f"it failed with {type(error).__name__}: {printable(error, 80)}"
+        return 0
 
 
 def _none_fits(

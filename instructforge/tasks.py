@@ -64,7 +64,8 @@ class Text:
 
     def check(self, answer: Answer, inputs: Mapping[str, Any]) -> None:
         if not isinstance(answer, str) or not answer.strip():
-            raise DataError(f"the answer is {answer!r}, not a text", rule="answer-empty", field="answer")
+            what = f"the answer is {answer!r}, not a text"
+            raise DataError(what, rule="answer-empty", field="answer", fix="give a text, or leave the row unlabelled")
 
     def equal(self, one: Answer, other: Answer) -> bool:
         return isinstance(one, str) and isinstance(other, str) and one.strip() == other.strip()
@@ -111,7 +112,8 @@ class Choice:
         known = self.labels(inputs)
         chosen = answer if isinstance(answer, tuple) else (answer,)
         if self.multiple != isinstance(answer, tuple):
-            raise DataError(f"the answer is {answer!r}", rule="answer-type", field="answer")
+            fix = "give a list of labels" if self.multiple else "give one label"
+            raise DataError(f"the answer is {answer!r}", rule="answer-type", field="answer", fix=fix)
         for label in chosen:
             if label not in known:
                 raise DataError(
@@ -155,10 +157,13 @@ class Span:
 
     def check(self, answer: Answer, inputs: Mapping[str, Any]) -> None:
         if not isinstance(answer, SpanAnswer):
-            raise DataError(f"the answer is {answer!r}, not a span", rule="answer-type", field="answer")
+            what = f"the answer is {answer!r}, not a span"
+            raise DataError(what, rule="answer-type", field="answer", fix="give its text and where it starts")
         if answer == NO_ANSWER:
             if not self.nullable:
-                raise DataError("the row has no answer, and its task wants one", rule="answer-empty", field="answer")
+                fix = "give an answer, or use a task whose span is nullable"
+                what = "the row has no answer, and its task wants one"
+                raise DataError(what, rule="answer-empty", field="answer", fix=fix)
             return
         passage = inputs[self.within]
         if not answer.text or passage[answer.start : answer.end] != answer.text or answer.start < 0:
@@ -203,11 +208,13 @@ class Tags:
     def check(self, answer: Answer, inputs: Mapping[str, Any]) -> None:
         tokens = inputs[self.within]
         if not isinstance(answer, tuple) or len(answer) != len(tokens):
-            raise DataError(f"there are {len(tokens)} tokens and not as many tags", rule="tags-length", field="answer")
+            what = f"there are {len(tokens)} tokens and not as many tags"
+            raise DataError(what, rule="tags-length", field="answer", fix="give one tag for each token")
         known = {"O"} | {f"{mark}-{label}" for label in self.options for mark in "BI"}
         for tag in answer:
             if tag not in known:
-                raise DataError(f'the tag "{tag}" is not known', rule="label-unknown", field="answer")
+                fix = f"use O, or B- or I- and one of: {', '.join(self.options[:10])}"
+                raise DataError(f'the tag "{tag}" is not known', rule="label-unknown", field="answer", fix=fix)
 
     def equal(self, one: Answer, other: Answer) -> bool:
         return one == other
@@ -233,7 +240,8 @@ class Ranking:
     def check(self, answer: Answer, inputs: Mapping[str, Any]) -> None:
         items = inputs[self.from_field]
         if not isinstance(answer, tuple) or not set(answer) <= set(items) or len(set(answer)) != len(answer):
-            raise DataError("the answer is not an order of the row's items", rule="ranking-items", field="answer")
+            what = "the answer is not an order of the row's items"
+            raise DataError(what, rule="ranking-items", field="answer", fix="give some of the items, each once")
 
     def equal(self, one: Answer, other: Answer) -> bool:
         return one == other
@@ -367,9 +375,11 @@ class Task:
             value = example.inputs.get(name)
             if value is None or (part.kind == "text" and isinstance(value, str) and not value.strip()):
                 if not part.optional:
-                    raise DataError(f'"{name}" is missing or empty', rule="field-missing", field=name)
+                    fix = f"fill it, or map another column to it: {name}=COLUMN"
+                    raise DataError(f'"{name}" is missing or empty', rule="field-missing", field=name, fix=fix)
             elif not isinstance(value, str if part.kind == "text" else (list, tuple)):
-                raise DataError(f'"{name}" is {type(value).__name__}, not {part.kind}', rule="field-type", field=name)
+                what = f'"{name}" is {type(value).__name__}, not {part.kind}'
+                raise DataError(what, rule="field-type", field=name, fix=f"give a {part.kind}")
         for answer in example.answers:
             self.target.check(answer, example.inputs)
 

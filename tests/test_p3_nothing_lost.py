@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ from hypothesis import strategies as st
 from instructforge import Forge
 from instructforge.building import BuildSettings, InstructionSet, Source, build, read_ledger
 from instructforge.errors import DataError
-from instructforge.files import canonical_json
 
 HERE = Path(__file__).parent
 
@@ -162,40 +162,51 @@ def test_any_file_adds_up(tmp_path_factory: Any, rows: list[Any], dedup: bool, l
     assert all(json.loads(line)["rule"] in ledger["quarantined"] for line in quarantined)
 
 
+# --- Attacks ------------------------------------------------------------------------------------------
+
+ATTACKS = HERE / "attacks_data"
+EXPECTED: dict[str, dict[str, Any]] = json.loads((ATTACKS / "expected.json").read_text(encoding="utf-8"))
+
+
+def test_every_attack_is_expected() -> None:
+    assert {path.name for path in ATTACKS.iterdir()} == {*EXPECTED, "expected.json", "README.md"}
+
+
+@pytest.mark.parametrize("name", sorted(EXPECTED))
+def test_a_malformed_file_costs_what_is_bad_and_no_more(tmp_path: Path, name: str) -> None:
+    source, expected = Source(ATTACKS / name, split="train"), EXPECTED[name]
+    if "refused" in expected:
+        with pytest.raises(DataError) as caught:
+            build(pairs_forge(tmp_path), "pairs", [source], tmp_path / "run")
+        assert expected["refused"] in (caught.value.rule, "any")
+        assert "\x1b" not in str(caught.value)
+        return
+    result = build(pairs_forge(tmp_path), "pairs", [source], tmp_path / "run")
+    assert adds_up(result.ledger)
+    assert result.ledger["quarantined"] == expected["quarantined"]
+    assert result.ledger["totals"]["built"] == expected["built"]
+    assert len(list(InstructionSet(result.folder, "train"))) == expected["built"]
+    entries = [json.loads(line) for line in (result.folder / "quarantine.jsonl").read_text("utf-8").splitlines()]
+    assert all(entry["source"] == name and entry["fix"] and "\x1b" not in entry["message"] for entry in entries)
+    left = {path.name for path in tmp_path.iterdir()} | {path.name for path in tmp_path.parent.iterdir()}
+    assert "passwd" not in left
+
+
 # --- Schemas ------------------------------------------------------------------------------------------
 
 
 def check(value: Any, schema: dict[str, Any], where: str = "") -> None:
     """Check a value against the part of JSON Schema that our schemas use; an unknown keyword is an error."""
-    names = {
-        "object": dict,
-        "array": list,
-        "string": str,
-        "boolean": bool,
-        "null": type(None),
-        "integer": int,
-        "number": (int, float),
-    }
-    known = {
-        "type",
-        "properties",
-        "required",
-        "additionalProperties",
-        "items",
-        "const",
-        "minimum",
-        "title",
-        "description",
-        "$schema",
-        "$id",
-        "pattern",
-    }
+    names: dict[str, Any] = {"object": dict, "array": list, "string": str, "boolean": bool, "integer": int}
+    names["null"] = type(None)
+    known = {"type", "properties", "required", "additionalProperties", "items", "const", "minimum", "pattern"}
+    known |= {"title", "description", "$schema", "$id"}
     assert set(schema) <= known, set(schema) - known
     if "type" in schema:
         kinds = [schema["type"]] if isinstance(schema["type"], str) else schema["type"]
-        assert any(isinstance(value, names[kind]) and not (kind == "integer" and value is True) for kind in kinds), (
-            where
-        )
+        fitting = [kind for kind in kinds if isinstance(value, names[kind])]
+        assert fitting, (where, value)
+        assert not (isinstance(value, bool) and "boolean" not in fitting), (where, value)
     assert value == schema.get("const", value), where
     if isinstance(value, dict):
         assert set(schema.get("required", ())) <= set(value), (where, set(schema.get("required", ())) - set(value))
@@ -206,6 +217,8 @@ def check(value: Any, schema: dict[str, Any], where: str = "") -> None:
     if isinstance(value, list):
         for number, part in enumerate(value):
             check(part, schema.get("items", {}), f"{where}[{number}]")
+    if "pattern" in schema and isinstance(value, str):
+        assert re.search(schema["pattern"], value), where
     if "minimum" in schema:
         assert value >= schema["minimum"], where
 
@@ -252,18 +265,23 @@ def manifest(task: str) -> list[tuple[str, int]]:
 @pytest.mark.slow
 def test_every_question_of_the_real_data_is_accounted_for(tmp_path: Path) -> None:
     forge = installed("qa")
-    files = manifest("extractive_qa")
+    files, dropped = manifest("extractive_qa"), 0
     assert files
     for name, count in files:
         path = Path(DATA) / name
-        result = build(forge, "qa", [Source(path, split="test")], tmp_path / canonical_json(name).replace("/", "-"))
+        result = build(forge, "qa", [Source(path, split="test")], tmp_path / name.replace("/", "-"))
         assert adds_up(result.ledger), name
         assert result.ledger["totals"]["read"] == count, name
-        bad = result.ledger["totals"]["quarantined"]
-        assert bad == EIGHT.get(path.name, 0), (name, result.ledger["quarantined"])
-        if path.name in EIGHT:
-            entries = [json.loads(line) for line in (result.folder / "quarantine.jsonl").read_text().splitlines()]
-            assert all(entry["id"] and entry["rule"].startswith("answer-") for entry in entries)
+        entries = [json.loads(line) for line in (result.folder / "quarantine.jsonl").read_text().splitlines()]
+        misaligned = [entry["id"] for entry in entries if entry["rule"] == "answer-misaligned"]
+        assert len(misaligned) == EIGHT.get(path.name, 0), name
+        assert all(misaligned), name
+        # Two questions of the trial file are empty, which its description does not say.
+        empty = [entry["id"] for entry in entries if entry["rule"] == "field-missing" and entry["field"] == "question"]
+        assert len(misaligned) + len(empty) == len(entries), name
+        assert len(empty) == (2 if path.name == "cmrc2018_trial.json" else 0), name
+        dropped += result.ledger["notes"].get("answer-misaligned-dropped", 0)
+    assert dropped > 0
 
 
 @needs_data

@@ -51,6 +51,7 @@ from instructforge.files import exclusive_lock, sha256_of, write_atomically, wri
 if TYPE_CHECKING:
     from instructforge.plugins import Forge
     from instructforge.tasks import Task
+    from instructforge.templates.library import TemplateLibrary
     from instructforge.templates.template import Template
 
 __all__ = ["BuildResult", "Progress", "build"]
@@ -105,6 +106,7 @@ def build(
     *,
     progress: Progress | None = None,
     checkpoint_s: float = 2.0,
+    library: TemplateLibrary | None = None,
 ) -> BuildResult:
     """Build instructions from raw files.
 
@@ -119,6 +121,7 @@ def build(
         settings: How to build.
         progress: Told how far it is.
         checkpoint_s: Seconds between two checkpoints. It has no influence on the output.
+        library: The templates, where they are not to be the plugins' own but those that a model carries.
 
     Raises:
         ConfigError: Something asked for is not there or is ambiguous.
@@ -130,7 +133,7 @@ def build(
     chosen = settings or BuildSettings()
     with exclusive_lock(Path(out)), _disk_full_explained(Path(out)):
         inputs = open_inputs(forge, found, sources, Path(out))
-        templates, warnings = _templates(forge, found, chosen)
+        templates, warnings = _templates(forge.templates if library is None else library, found, chosen)
         identity = _identity(forge, found, inputs, chosen, templates)
         run = _Build(Path(out), found, inputs, chosen, templates, warnings, identity, progress)
         return run.result(checkpoint_s)
@@ -158,14 +161,14 @@ class _disk_full_explained:
 # --- What decides the output --------------------------------------------------------------------------
 
 
-def _templates(forge: Forge, task: Task, settings: BuildSettings) -> tuple[list[Template], list[str]]:
+def _templates(library: TemplateLibrary, task: Task, settings: BuildSettings) -> tuple[list[Template], list[str]]:
     """Return the templates to use, by key, and a warning for each that is left out because it is broken.
 
     Raises:
         ConfigError: There are none, or one that the settings name is not there.
         TemplateError: One that the settings name is broken.
     """
-    refs = forge.templates.refs(task=task.name)
+    refs = library.refs(task=task.name)
     chosen = [ref for ref in refs if not settings.templates or any(_names(ask, ref.key) for ask in settings.templates)]
     for ask in settings.templates:
         if not any(_names(ask, ref.key) for ref in refs):
@@ -176,7 +179,7 @@ def _templates(forge: Forge, task: Task, settings: BuildSettings) -> tuple[list[
     templates, warnings = [], []
     for ref in chosen:
         try:
-            templates.append(forge.templates.load(ref.key, task))
+            templates.append(library.load(ref.key, task))
         except TemplateError as error:
             if settings.templates:
                 raise

@@ -167,7 +167,7 @@ class Maker:
             return _bad(error, row, id)
         except Exception as error:  # a task's own target, or an example of odd types: the row is named
             what = f"the row could not be checked: {type(error).__name__}: {printable(error)}"
-            return _bad(DataError(what, rule="check-failed"), row, id)
+            return _bad(DataError(what, rule="check-failed", fix="mend the row, or the normalizer"), row, id)
         wanted = self.settings.per_example if split == "train" else 1
         settled = Example(
             inputs=example.inputs,
@@ -346,7 +346,8 @@ def _as_json(value: Any) -> bytes:
         try:
             packed = canonical_json(value).encode("utf-8")
         except (TypeError, ValueError) as error:
-            raise DataError(f"the row is no JSON: {printable(error)}", rule="field-type") from None
+            fix = "give texts, numbers and lists only"
+            raise DataError(f"the row is no JSON: {printable(error)}", rule="field-type", fix=fix) from None
     if b"\\u0000" in packed and not_text(value):
         raise DataError("a text holds the character NUL", rule="not-text", fix="take the character out")
     return packed

@@ -127,7 +127,8 @@ def _row(batch: pa.RecordBatch, place: int, origin: Origin) -> RowOrError:
     try:
         values = {name: column[place].as_py() for name, column in zip(batch.schema.names, batch.columns, strict=True)}
     except (UnicodeDecodeError, ValueError, OverflowError) as error:
-        return DataError(f"a value cannot be read: {printable(error)}", rule="encoding", origin=origin)
+        fix = "write the texts as UTF-8"
+        return DataError(f"a value cannot be read: {printable(error)}", rule="encoding", fix=fix, origin=origin)
     problem = not_text(values)
     if problem:
         return DataError(problem, rule="not-text", fix="take the character out", origin=origin)

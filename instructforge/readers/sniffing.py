@@ -32,8 +32,9 @@ def choose_reader(path: Path, readers: Registry[Reader], name: str | None = None
     head = b"" if is_hub else head_of(path)
     failed: list[str] = []
     fitting = _accepting(path, head, readers, failed)
-    if not fitting and not is_hub and not path.is_dir() and not head:
-        raise file_error(path, "is empty", rule="file-empty", fix="leave it out, or fetch it again")
+    if not fitting and not is_hub and not path.is_dir() and not head.strip(b"\xef\xbb\xbf \t\r\n"):
+        what, rule = ("holds no records", "no-records") if head else ("is empty", "file-empty")
+        raise file_error(path, what, rule=rule, fix="leave it out, or fetch it again")
     if not fitting:
         what = "is a folder that no reader knows" if path.is_dir() else "is in no format that a reader knows"
         what = "; ".join([what, *failed])
