@@ -283,9 +283,8 @@ def test_renders_do_not_grow_with_the_turns(template: str) -> None:
     for turns in (2, 200):
         messages = [{"role": "user" if n % 2 == 0 else "assistant", "content": f"turn {n}"} for n in range(turns - 1)]
         calls.clear()
-        prompt = layout.prompt(messages)
+        prompt, regions = layout.prompt_and_regions(messages, "")
         layout.lay(messages, {"role": "assistant", "content": "end"}, prompt, "")
-        regions = layout.regions(prompt, messages, "")
         assert len(calls) <= 3
         assert [prompt[r.start : r.end].strip() for r in regions] == [m["content"] for m in messages[1::2]]
 

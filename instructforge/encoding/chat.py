@@ -8,7 +8,6 @@ begin with the very ids that generation starts from. See ``layout.py`` for how t
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal, Self, TypeVar
@@ -245,7 +244,7 @@ class ChatEncoder:
 
     def _learn_layout(self) -> ChatLayout:
         try:
-            return ChatLayout(self._render, reasoning=self.reasoning)
+            return ChatLayout(self._render, self._render.traced, reasoning=self.reasoning)
         except TemplateError as error:
             raise ConfigError(f"the chat template cannot render a question and its answer: {error}") from error
 
@@ -311,10 +310,7 @@ class ChatEncoder:
         check_reserved(messages)
         folded = fold_system(messages) if self.system_folded else messages
         chat = [self._turn(message, stats) for message in folded]
-        text = self._layout.prompt(chat)
-        history = any(turn["role"] == "assistant" for turn in chat)
-        regions = self._layout.regions(text, chat, self._closing) if history else ()
-        return _Prompt(chat, text, regions)
+        return _Prompt(chat, *self._layout.prompt_and_regions(chat, self._closing))
 
     def _turn(self, message: Message, stats: EncodingStats) -> dict[str, Any]:
         """Return a turn as the chat template is given it, control tokens in its text broken up."""
@@ -362,31 +358,14 @@ class ChatEncoder:
 
         Where a token reaches over a turn's border, the prompt is tokenised in segments instead.
         """
-        texts = [one.text[region.start : region.stop or region.end] for one in chats for region in one.regions]
-        alone = iter(self._pieces.continue_all(texts))
         results = []
-        for one, (ids, offsets) in zip(chats, self._pieces.encode_with_offsets([c.text for c in chats]), strict=True):
-            starts = [start for start, _ in offsets]
-            turns = [self._turn_tokens(region, next(alone), ids, starts) for region in one.regions]
+        for one, found in zip(chats, self._pieces.encodings([chat.text for chat in chats]), strict=True):
+            turns = [
+                self._pieces.stretch(found, one.text, region.start, region.stop or region.end) for region in one.regions
+            ]
             whole = tuple(turn for turn in turns if turn is not None)
-            results.append(_Tokenised(one, ids, whole) if len(whole) == len(turns) else self._by_segments(one))
+            results.append(_Tokenised(one, found.ids, whole) if len(whole) == len(turns) else self._by_segments(one))
         return results
-
-    def _turn_tokens(
-        self, region: Region, alone: list[int], ids: list[int], starts: list[int]
-    ) -> tuple[int, int] | None:
-        """Return which tokens of a prompt make up a turn and its stop token; None where they do not do so alone.
-
-        They do if they are the ids that the turn has as a continuation, or if a control token stands at either
-        end: no token reaches over one.
-        """
-        end = region.stop or region.end
-        first, last = bisect_left(starts, region.start), bisect_left(starts, end)
-        if ids[first:last] == alone:
-            return first, last
-        control = self._pieces.control_ids
-        bounded = first > 0 and ids[first - 1] in control and ids[last - 1] in control and region.stop is not None
-        return (first, last) if bounded and starts[first - 1] < region.start else None
 
     def _by_segments(self, prompt: _Prompt) -> _Tokenised:
         """Tokenise a prompt cut at its turns' borders and inside control tokens that are data."""

@@ -5,8 +5,8 @@ construction: the *prompt* is the chat without its last turn, rendered with ``ad
 text of the whole chat must be that prompt, the answer, and the *tail* that the template puts behind any
 answer. Head and tail are learnt once from a chat whose answer is a single reserved character, and the sum is
 checked for every row. Earlier turns are found in one more render, in which reserved characters enclose each
-turn; with those taken out, it must equal the plain one. So a chat costs two or three renders, however many
-turns it has.
+turn; with those taken out, it must equal the plain one. (The renderer of model folders traces turns by itself, and
+saves that render.) So a chat costs two or three renders, however many turns it has.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ __all__ = ["CUT", "ChatLayout", "Laid", "Region", "Render", "Shape", "altered_an
 
 Render = Callable[[Sequence[Mapping[str, Any]], bool], str]
 """``render(messages, generate)``: the text of a chat; ``generate`` is ``add_generation_prompt``."""
+
+Trace = Callable[[Sequence[Mapping[str, Any]]], tuple[str, Mapping[int, tuple[int, int]]]]
+"""``trace(messages)``: the text that a generation starts from, and where the contents of messages stand in it."""
 
 # Reserved characters: the end of the last private-use plane, which no script uses.
 _FIRST_MARK: Final = 0x10F000
@@ -101,12 +104,14 @@ class ChatLayout:
 
     Args:
         render: Renders a chat.
+        trace: Renders a chat and says where its turns stand, where that can be told; saves a render.
         reasoning: Whether the model writes its reasoning itself, so that whatever stands between the
             generation prompt and the answer is generated.
     """
 
-    def __init__(self, render: Render, *, reasoning: bool = False) -> None:
+    def __init__(self, render: Render, trace: Trace | None = None, *, reasoning: bool = False) -> None:
         self._render = render
+        self._trace = trace
         self._reasoning = reasoning
         self.shape = self._learn()
 
@@ -140,25 +145,31 @@ class ChatLayout:
         diverges = not before.startswith(prompt) or bool(between.strip())
         return Laid(prompt, "" if diverges else between, emitted, tail, altered, diverges)
 
-    def regions(self, prompt: str, messages: Sequence[Mapping[str, Any]], closing: str) -> tuple[Region, ...]:
-        """Find the assistant turns of ``messages`` in their prompt.
+    def prompt_and_regions(self, messages: Sequence[Mapping[str, Any]], closing: str) -> tuple[str, tuple[Region, ...]]:
+        """Return the text that generation starts from, and the assistant's turns in it.
 
         Args:
-            prompt: What ``prompt(messages)`` returned.
             messages: The chat before the answer.
             closing: What the template writes behind an answer, up to the stop token's end.
 
         Raises:
-            TemplateError: The template hides where they stand.
+            TemplateError: The template hides where the turns stand.
         """
         turns = [place for place, message in enumerate(messages) if message["role"] == "assistant"]
-        cores: list[tuple[int, int, int]] = []
-        for first in range(0, len(turns), _MARKED_TURNS):
+        places: Mapping[int, tuple[int, int]] = {}
+        if turns and self._trace is not None:
+            text, places = self._trace(messages)
+            prompt = text + self.shape.heading
+        else:
+            prompt = self.prompt(messages)
+        cores = _traced_cores(prompt, messages, turns, places)
+        for first in range(0, len(turns) if cores is None else 0, _MARKED_TURNS):
             block = turns[first : first + _MARKED_TURNS]
-            cores.extend(self._by_marks(prompt, messages, block) or self._by_prefix(prompt, messages, block))
-        return tuple(
+            found = self._by_marks(prompt, messages, block) or self._by_prefix(prompt, messages, block)
+            cores = [*(cores or []), *found]
+        return prompt, tuple(
             self._region(prompt, str(messages[turn].get("content") or ""), turn, start, end, closing)
-            for turn, start, end in cores
+            for turn, start, end in cores or []
         )
 
     def _learn(self) -> Shape:
@@ -242,6 +253,27 @@ class ChatLayout:
             start -= len(self.shape.lead)
         stop = end + len(closing) if closing and prompt.startswith(closing, end) else None
         return Region(turn, start, end, stop, same_heading, altered)
+
+
+def _traced_cores(
+    prompt: str,
+    messages: Sequence[Mapping[str, Any]],
+    turns: Sequence[int],
+    places: Mapping[int, tuple[int, int]],
+) -> list[tuple[int, int, int]] | None:
+    """Return where the texts of turns stand, without their outer white space; None where one was not traced."""
+    cores = []
+    for turn in turns:
+        if turn not in places:
+            return None
+        start, end = places[turn]
+        core = str(messages[turn].get("content") or "").strip()
+        text = prompt[start:end]
+        if not core or text.strip() != core:
+            return None
+        start += text.index(core)
+        cores.append((turn, start, start + len(core)))
+    return cores
 
 
 def _enclose(content: str, number: int) -> str:

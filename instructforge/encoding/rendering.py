@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any, Final
@@ -79,3 +80,16 @@ class ChatRenderer:
             TemplateError: The template refuses the chat, fails on it, or goes beyond its bounds.
         """
         return self._template.render(messages, add_generation_prompt=generate, **self._variables)
+
+    def traced(self, messages: Sequence[Mapping[str, Any]]) -> tuple[str, dict[int, tuple[int, int]]]:
+        """Return the text that a generation starts from, and where each message's content stands in it.
+
+        A message that stands in several places, or was changed on its way, is left out.
+
+        Raises:
+            TemplateError: As when called.
+        """
+        found = self._template.trace(messages, add_generation_prompt=True, **self._variables)
+        times = Counter(place.message for place in found.contents)
+        places = {place.message: (place.start, place.end) for place in found.contents if times[place.message] == 1}
+        return found.text, places

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from functools import cache
 from itertools import pairwise
 from typing import Any, Final
 
@@ -76,12 +78,42 @@ class PieceTokenizer:
 
     def encode_with_offsets(self, texts: Sequence[str]) -> list[tuple[list[int], list[tuple[int, int]]]]:
         """Tokenise each text from its start; give each token's characters."""
+        return [(one.ids, one.offsets) for one in self.encodings(texts)]
+
+    def encodings(self, texts: Sequence[str]) -> list[Any]:
+        """Tokenise each text from its start; return the ``Encoding`` of the tokenizers library."""
         if not texts:
             return []
         self._reset()
         assert self._backend is not None
-        found = self._backend.encode_batch(list(texts), add_special_tokens=False)
-        return [(one.ids, one.offsets) for one in found]
+        return list(self._backend.encode_batch(list(texts), add_special_tokens=False))
+
+    def stretch(self, found: Any, text: str, start: int, end: int) -> tuple[int, int] | None:
+        """Return which tokens (from, to) are those of the characters ``start`` to ``end`` and of no others.
+
+        Offsets alone do not tell: tokenizers leave spaces out of them. So the stretch also has to begin with a
+        token that is written as its first character is, or stand between control tokens, or have the ids that
+        it has as a continuation.
+
+        Returns:
+            None where a token reaches over an end, or none of this holds.
+        """
+        first, last = found.char_to_token(start), found.char_to_token(end - 1)
+        if first is None or last is None or found.token_to_chars(first)[0] != start:
+            first, last = _by_offsets(found.offsets, start, end)
+        ids = found.ids[first : last + 1]
+        if not ids:
+            return None
+        if ids[-1] in self.control_ids:  # no token reaches over a control token
+            if first > 0 and found.ids[first - 1] in self.control_ids and found.token_to_chars(first - 1)[1] <= start:
+                return first, last + 1
+            if self._token(ids[0])[:1] in _written(text[start]):
+                return first, last + 1
+        return (first, last + 1) if ids == self.continue_all([text[start:end]])[0] else None
+
+    @cache  # noqa: B019  (an encoder keeps its tokenizer as long as it lives)
+    def _token(self, index: int) -> str:
+        return str(self.tokenizer.convert_ids_to_tokens(index))
 
     def offsets(self, text: str) -> list[tuple[int, int]]:
         """Return the characters of each token of ``text``; shared out evenly where the tokenizer cannot tell."""
@@ -144,3 +176,29 @@ class PieceTokenizer:
             if ids[: len(head)] == head:
                 return ids[len(head) :]
         return self.encode_all([text])[0]
+
+
+def _by_offsets(offsets: Sequence[tuple[int, int]], start: int, end: int) -> tuple[int, int]:
+    starts = [first for first, _ in offsets]
+    return bisect_left(starts, start), bisect_left(starts, end) - 1
+
+
+def _byte_letters() -> dict[int, str]:
+    """Return the letter that byte-level tokenizers write for each byte: itself where it is printable.
+
+    Source: ``bytes_to_unicode`` of GPT-2's encoder.
+    """
+    plain = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    others = [byte for byte in range(256) if byte not in plain]
+    return {byte: chr(byte) for byte in plain} | {byte: chr(256 + place) for place, byte in enumerate(others)}
+
+
+_BYTE_LETTERS: Final = _byte_letters()
+_MARKS_OF_SPACE: Final = {letter for byte, letter in _BYTE_LETTERS.items() if byte not in range(33, 127)} | {"▁"}
+
+
+def _written(char: str) -> set[str]:
+    """Return how a token that begins with ``char`` may be written; empty where that would be ambiguous."""
+    if char.isspace() or char in _MARKS_OF_SPACE:
+        return set()
+    return {char, _BYTE_LETTERS[char.encode("utf-8", "surrogatepass")[0]]}
