@@ -22,7 +22,7 @@ from markupsafe import escape
 from instructforge.files import seed_of
 from instructforge.templates import methods
 from instructforge.templates.guard import COMPARISONS, VIEWS, Guard, GuardError, Stream
-from instructforge.templates.traced import follow
+from instructforge.templates.traced import follow, follow_all
 
 if TYPE_CHECKING:
     from instructforge.templates.sandbox import BoundedEnvironment
@@ -51,7 +51,10 @@ def _filter(*names: str) -> Callable[[Part], Part]:
         def bounded(context: Context, value: Any, /, *args: Any, **named: Any) -> Any:
             guard = _guard(context)
             guard.spend(5)
-            return guard.made(follow(value, function(guard, value, *args, **named)))
+            result = function(guard, value, *args, **named)
+            if type(value) is str and args and result is not value:
+                return guard.made(follow_all(args, result))
+            return guard.made(follow(value, result))
 
         FILTERS.update(dict.fromkeys(names, bounded))
         return function
@@ -261,7 +264,7 @@ def _tojson(
         value, ensure_ascii=bool(ensure_ascii), indent=indent, separators=separators, sort_keys=bool(sort_keys)
     )
     guard.room(len(text))
-    return text
+    return follow_all((value,), text)  # type: ignore[no-any-return]
 
 
 # --- Filters of numbers ------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from jinja2.utils import Cycler, Joiner, Namespace
 
 from instructforge.templates import methods
 from instructforge.templates.limits import Limits
-from instructforge.templates.traced import Traced, follow, join_traced
+from instructforge.templates.traced import Traced, follow, follow_all, join_traced
 
 __all__ = ["Guard", "GuardError", "Hidden", "Stream"]
 
@@ -187,7 +187,7 @@ class Guard:
             return str(value)
         size = self.weigh(value)
         self.room(size)
-        return str(value)
+        return follow_all((value,), str(value))  # type: ignore[no-any-return]
 
     def texts(self, parts: Iterable[Any]) -> list[str]:
         """Return ``parts`` as texts, together within the bound on a text's length."""
@@ -476,7 +476,10 @@ class Guard:
         if name in methods.CHANGING.get(kind, ()) and not self.mutable:
             raise GuardError("unsafe", f"{_named(value)} cannot be changed here")
         self.spend(2)
-        return self.made(follow(value, method(self, value, *args, **named)))
+        result = method(self, value, *args, **named)
+        if kind is str and args and result is not value:
+            return self.made(follow_all(args, result))
+        return self.made(follow(value, result))
 
     def _call_other(self, value: Any, name: str, args: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
         if type(value) is LoopContext and name == "cycle":

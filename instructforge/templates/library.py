@@ -59,6 +59,24 @@ class TemplateLibrary:
         self._folders = [(owner, folder.path) for owner, folder in folders]
         self._refs: dict[str, TemplateRef] | None = None
         self._loaded: dict[tuple[str, str], Template] = {}
+        self._carried: Mapping[str, str] = {}
+
+    @classmethod
+    def of_sources(cls, sources: Mapping[str, str], *, owner: str) -> TemplateLibrary:
+        """Return a library of templates that are no files: those that a model carries, by key.
+
+        Raises:
+            TemplateError: A key is not ``task/language/name``.
+        """
+        library = cls()
+        library._carried = dict(sources)
+        library._refs = {}
+        for key in sources:
+            parts = key.split("/")
+            if len(parts) != 3 or not all(parts):
+                raise TemplateError(f'"{printable(key, 80)}" is no name of a template, as qa/en/exam is', template=key)
+            library._refs[key] = TemplateRef(*parts, path=Path(), owner=owner)
+        return library
 
     def add(self, owner: str, folder: TemplateFolder) -> None:
         """Add the folder of one more plugin; its entries are read now.
@@ -104,7 +122,7 @@ class TemplateLibrary:
         known = self._known()
         if key not in known:
             raise UnknownNameError("template", key, (name for name, ref in known.items() if ref.name[:1] != "_"))
-        return _read(known[key])
+        return self._carried[key] if key in self._carried else _read(known[key])
 
     def load(self, key: str, task: Task) -> Template:
         """Return the template, compiled and checked against ``task``'s fields the first time.

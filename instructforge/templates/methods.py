@@ -100,11 +100,11 @@ def _join(guard: Guard, text: str, parts: Any, /) -> str:
 
 
 def _format(guard: Guard, text: str, /, *args: Any, **named: Any) -> str:
-    return _BoundedFormatter(guard).vformat(str(text), args, named)
+    return _BoundedFormatter(guard).fill(str(text), args, named)
 
 
 def _format_map(guard: Guard, text: str, names: Any, /) -> str:
-    return _BoundedFormatter(guard).vformat(str(text), (), guard.spread_names(names))
+    return _BoundedFormatter(guard).fill(str(text), (), guard.spread_names(names))
 
 
 MAX_WIDTH = 10_000
@@ -116,6 +116,25 @@ class _BoundedFormatter(Formatter):
 
     def __init__(self, guard: Guard) -> None:
         self._guard = guard
+        self._next = 0
+
+    def fill(self, text: str, args: tuple[Any, ...], named: Mapping[str, Any], *, nested: bool = False) -> str:
+        """Return ``text.format(*args, **named)``, piece by piece, so that the pieces keep their marks."""
+        self._guard.room(len(text))
+        pieces: list[str] = []
+        for literal, name, spec, conversion in self.parse(text):
+            pieces.append(literal)
+            if name is None:
+                continue
+            if not name or name[0] in ".[":
+                name, self._next = f"{self._next}{name}", self._next + 1  # noqa: PLW2901
+            value, _ = self.get_field(name, args, named)
+            if spec and "{" in spec:
+                if nested:
+                    raise ValueError("a format is nested too deeply")
+                spec = self.fill(spec, args, named, nested=True)  # noqa: PLW2901
+            pieces.append(self.format_field(self.convert_field(value, conversion), str(spec or "")))
+        return self._guard.concat(pieces)
 
     def get_field(self, field_name: str, args: Any, kwargs: Any) -> Any:
         from _string import formatter_field_name_split  # type: ignore[import-not-found]  # as string.Formatter does
@@ -129,6 +148,8 @@ class _BoundedFormatter(Formatter):
     def format_field(self, value: Any, format_spec: str) -> str:
         guard = self._guard
         guard.spend(5)
+        if not format_spec:
+            return guard.text(value)
         _check_widths(format_spec)
         if isinstance(value, str):
             guard.room(len(value))

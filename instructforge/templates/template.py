@@ -597,17 +597,12 @@ class _Writer:
         marks: list[Mark] = []
         at = 0
         for piece in block(self._context):
-            kind = type(piece)
-            if kind is str:
-                text = piece
-            elif kind is Traced:
-                text = piece
-                for field, item, start, end, exact in piece.marks:
+            text = piece if type(piece) is str or type(piece) is Traced else guard.text(piece)
+            if type(text) is Traced:
+                for field, item, start, end, exact in text.marks:
                     marks.append((field, item, at + start, at + end, exact))
                 if len(marks) > MAX_MARKS:
                     raise GuardError("output", f"fields land in it more than {MAX_MARKS:,} times")
-            else:
-                text = guard.text(piece)
             parts.append(text)
             at += len(text)
             if at > limit:
@@ -682,7 +677,8 @@ class _Writer:
         """Return the completion of each label, and that of the answer."""
         choices = self._fixed_choices
         if choices is None:
-            words = [self._answer_words(label, labels) for label in labels]
+            letters = self._template.letters
+            words = [_letter(place) if letters else self._words(label) for place, label in enumerate(labels)]
             choices = tuple(
                 word.strip() if self._plain else self._complete(values, word, message, []) for word in words
             )

@@ -9,10 +9,10 @@ and nothing has to be searched for.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
-__all__ = ["Mark", "Traced", "follow", "join_traced", "traced"]
+__all__ = ["Mark", "Traced", "follow", "follow_all", "join_traced", "traced"]
 
 Mark: TypeAlias = "tuple[Any, int | None, int, int, bool]"
 """Field, item within a list-valued field, start, end, exact."""
@@ -52,6 +52,30 @@ def follow(source: Any, result: Any) -> Any:
     if type(result) is list or type(result) is tuple:
         return type(result)(follow(source, part) for part in result)
     return result
+
+
+def follow_all(sources: Iterable[Any], result: Any) -> Any:
+    """Return ``result``, a text into which texts among ``sources`` went, marked as coming from them.
+
+    >>> follow_all([traced("abc", "word")], "<ABC>").marks
+    (('word', None, 0, 5, False),)
+    """
+    if type(result) is not str:
+        return result
+    marks = list(_marks_in(sources))
+    return _inexact(result, marks) if marks else result
+
+
+def _marks_in(value: Any) -> Iterator[Mark]:
+    """Yield the marks of the texts in a value that has been looked at: it is neither too deep nor too large."""
+    if type(value) is Traced:
+        yield from value.marks
+    elif type(value) is dict:
+        for pair in value.items():
+            yield from _marks_in(pair)
+    elif type(value) is list or type(value) is tuple:
+        for part in value:
+            yield from _marks_in(part)
 
 
 def _inexact(text: str, marks: Iterable[Mark]) -> str:
