@@ -34,6 +34,7 @@ from instructforge.errors import ConfigError
 from instructforge.files import canonical_json, exclusive_lock, sha256_of, write_json
 from instructforge.manifest import Manifest
 from instructforge.recipe import Recipe, recipe_from, with_overrides
+from instructforge.templates.library import TemplateLibrary
 from instructforge.training.job import TrainingJob, TrainingResult
 
 if TYPE_CHECKING:
@@ -267,7 +268,7 @@ class Run:
             work,
             settings,
             progress=self.progress,
-            templates=engine.contract.templates or None,
+            library=TemplateLibrary.of_sources(engine.contract.templates, owner=str(self.model_folder)),
         )
         for line in result.messages:
             self.say(line)

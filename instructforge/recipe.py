@@ -237,7 +237,7 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError(f"line {self.peek_event().start_mark.line + 1}: aliases are not supported")
+            raise yaml.YAMLError("aliases (*name) are not supported; write the value out")
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -332,6 +332,6 @@ def _shown(value: Any) -> str:
 
 _converter = cattrs.Converter(forbid_extra_keys=True)
 _converter.register_structure_hook_func(
-    lambda kind: get_origin(kind) is tuple,
+    lambda kind: getattr(kind, "__origin__", None) is tuple,
     lambda value, kind: (value,) if isinstance(value, str) else tuple(value),  # one file needs no list
 )

@@ -6,9 +6,14 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from instructforge.cli.output import say_error
-from instructforge.pipeline import Progress
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+    from instructforge.pipeline import Progress
 
 __all__ = ["showing_progress"]
 
@@ -65,15 +70,14 @@ def _bars() -> Iterator[Progress]:
     with Bars(
         *columns, TextColumn("{task.fields[rate]}"), TimeRemainingColumn(), console=Console(stderr=True), transient=True
     ) as bars:
-        stages: dict[str, tuple[int, float, int]] = {}
+        stages: dict[str, tuple[TaskID, float, int]] = {}
 
         def callback(stage: str, done: int, total: int | None) -> None:
             if stage not in stages:
-                number = bars.add_task(stage, total=total, completed=done, rate="")
-                stages[stage] = (int(number), time.monotonic(), done)
+                stages[stage] = (bars.add_task(stage, total=total, rate=""), time.monotonic(), done)
             number, begun, first = stages[stage]
             seconds = time.monotonic() - begun
             rate = f"{(done - first) / seconds:.1f}/s" if seconds > 0.5 else ""
-            bars.update(bars.task_ids[number], completed=done, total=total, rate=rate)
+            bars.update(number, completed=done, total=total, rate=rate)
 
         yield callback
