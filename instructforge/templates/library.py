@@ -75,7 +75,7 @@ class TemplateLibrary:
             parts = key.split("/")
             if len(parts) != 3 or not all(parts):
                 raise TemplateError(f'"{printable(key, 80)}" is no name of a template, as qa/en/exam is', template=key)
-            library._refs[key] = TemplateRef(*parts, path=Path(), owner=owner)
+            library._refs[key] = TemplateRef(parts[0], parts[1], parts[2], Path(), owner)
         return library
 
     def add(self, owner: str, folder: TemplateFolder) -> None:
