@@ -287,17 +287,19 @@ def _squad_golds(golds: Sequence[str], *, nullable: bool) -> Sequence[str]:
 _CMRC_IGNORED = set("-:_*^/\\~`+=，。：？！“”；’《》·、「」（）－～『』")
 _CMRC_HAN = re.compile(r"[\u4e00-\u9fa5]")
 _ENGLISH_TOKEN = re.compile(
-    r"\.{2,}|--|``|''|[\"?!;@#$%&*()\[\]{}<>«»“”‘’„]"
-    r"|(?:[^\s\"?!;@#$%&*()\[\]{}<>«»“”‘’„:,.`'-]|\.(?!\.)|[:,](?=\d)|-(?!-)|'(?!')|`(?!`))+|[:,`]"
+    r"\.{2,}|--|``|''|[\"?!;@#$%&*()\[\]{}<>«»“”‘’„–—]"
+    r"|(?:[^\s\"?!;@#$%&*()\[\]{}<>«»“”‘’„–—:,.`'-]|\.(?!\.)|[:,](?=\d)|-(?!-)|'(?!')|`(?!`))+|[:,`]"
 )
+_CLOSING = frozenset('])}>"»”’') | {"''"}
 _CLITIC = re.compile(r"(.+?)(n't|'(?:s|m|d|ll|re|ve)|')$")
 
 
 def _english_tokens(text: str) -> list[str]:
     """Split what is not Chinese into words and marks, as the Penn Treebank does: a last full stop apart."""
     found = _ENGLISH_TOKEN.findall(text)
-    if found and len(found[-1]) > 1 and found[-1].endswith(".") and set(found[-1]) != {"."}:
-        found[-1:] = [found[-1][:-1], "."]
+    last = next((at for at in range(len(found) - 1, -1, -1) if found[at] not in _CLOSING), -1)
+    if last >= 0 and len(found[last]) > 1 and found[last].endswith(".") and set(found[last]) != {"."}:
+        found[last : last + 1] = [found[last][:-1], "."]
     parts: list[str] = []
     for word in found:
         clitic = _CLITIC.match(word)

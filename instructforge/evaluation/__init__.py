@@ -16,7 +16,7 @@ import attrs
 from instructforge.data import Instruction, Prediction
 from instructforge.errors import ConfigError, printable
 from instructforge.evaluation.baseline import baseline
-from instructforge.evaluation.describing import lengths, provenance, samples, undecoded, without_times
+from instructforge.evaluation.describing import lengths, provenance, samples, storable, undecoded, without_times
 from instructforge.evaluation.document import SCHEMA, Report
 from instructforge.evaluation.figures import Pair, Table
 from instructforge.evaluation.labels import confusion, label_figures
@@ -67,7 +67,7 @@ def evaluate(
     side = TrainingSide.of(train, task)
     table = Table.of(scored, task, forge, seed=seed, resamples=resamples)
     measured = dict(overlap) if overlap is not None else measure_overlap(side, [one for one, _ in scored + inverted])
-    return Report(
+    report = Report(
         task=_task_json(task),
         counts=_counts(pairs, scored, inverted),
         metrics=table.figures("all", table.all_rows),
@@ -85,6 +85,7 @@ def evaluate(
         training=without_times(training or {}),
         provenance=provenance(pairs, table, fingerprints or {}),
     )
+    return Report.from_json(storable(report.to_json()))
 
 
 def _paired(predictions: Sequence[Prediction], instructions: Sequence[Instruction]) -> list[Pair]:

@@ -46,7 +46,7 @@ def baseline(table: Table, trained: Counter[str]) -> dict[str, Any]:
 def _gain(table: Table, always: Table) -> Figures:
     """Return how much better the predictions are than the guess, on the same resamples."""
     rows = table.all_rows
-    ours, theirs = (one.drawn("all", rows, one.prepared) for one in (table, always))
+    ours, theirs = (one.drawn("all", rows) for one in (table, always))
     gains = {}
     for metric in table.metrics[:-1]:
         name = metric.name

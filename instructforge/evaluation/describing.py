@@ -16,7 +16,7 @@ from instructforge.evaluation.figures import LEVEL, Pair, Table
 from instructforge.files import seed_of
 from instructforge.tasks import Task
 
-__all__ = ["lengths", "provenance", "samples", "undecoded", "without_times"]
+__all__ = ["lengths", "provenance", "samples", "storable", "undecoded", "without_times"]
 
 SAMPLES_OF_A_KIND = 6
 
@@ -101,6 +101,15 @@ def _sample(one: Instruction, said: Prediction) -> dict[str, Any]:
         "error": said.error,
         "notes": list(said.notes),
     }
+
+
+def storable(value: Any) -> Any:
+    """Return ``value`` with what UTF-8 cannot hold (half of a surrogate pair) as its code."""
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(value, Mapping):
+        return {storable(key): storable(part) for key, part in value.items()}
+    return [storable(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def _cut(text: str, limit: int) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from attrs import frozen
+from attrs import field, frozen
 from numpy.typing import NDArray
 
 from instructforge.data import Example, Instruction, Prediction
@@ -55,6 +55,7 @@ class Table:
     left_out: dict[str, str]
     seed: int
     resamples: int
+    _drawn: dict[str, dict[str, NDArray[np.float64]]] = field(factory=dict, init=False)
 
     @classmethod
     def of(cls, pairs: Sequence[Pair], task: Task, forge: Forge, *, seed: int, resamples: int) -> Self:
@@ -76,7 +77,7 @@ class Table:
 
     def figures(self, part: str, rows: Rows) -> Figures:
         """Return each metric's figure over ``rows``, with the interval of that part's own random stream."""
-        drawn = self.drawn(part, rows, self.prepared) if len(rows) else {}
+        drawn = self.drawn(part, rows) if len(rows) else {}
         return {
             metric.name: figure(
                 metric.reduce(self.prepared[metric.name], rows) if len(rows) else math.nan,
@@ -88,9 +89,13 @@ class Table:
             for metric in self.metrics
         }
 
-    def drawn(self, part: str, rows: Rows, prepared: Mapping[str, Any]) -> dict[str, NDArray[np.float64]]:
+    def drawn(self, part: str, rows: Rows) -> dict[str, NDArray[np.float64]]:
         """Return each metric's values over the bootstrap resamples of ``rows``; none where there is one group."""
-        draw = _Resampler.of(rows, self.groups)
+        if part not in self._drawn:
+            self._drawn[part] = self._draw(part, _Resampler.of(rows, self.groups))
+        return self._drawn[part]
+
+    def _draw(self, part: str, draw: _Resampler) -> dict[str, NDArray[np.float64]]:
         if draw.size < 2:
             return {}
         rng = np.random.default_rng(seed_of(self.seed, "bootstrap", part))
@@ -98,7 +103,7 @@ class Table:
         for turn in range(self.resamples):
             again = draw(rng)
             for metric in self.metrics:
-                values[metric.name][turn] = metric.reduce(prepared[metric.name], again)
+                values[metric.name][turn] = metric.reduce(self.prepared[metric.name], again)
         return values
 
 
