@@ -27,7 +27,7 @@ from instructforge.training.folder import base_fingerprint, finished, model_card
 from instructforge.training.job import TrainingJob, TrainingResult
 from instructforge.training.loop import Batch, LoopParts, clear_work, run_loop, seed_everything
 from instructforge.training.rows import IGNORED, TokenRows, pad_right
-from instructforge.training.settings import LoopSettings, one_of, positive, read_settings, share
+from instructforge.training.settings import LoopSettings, one_of, positive, read_settings, share, zero_or_more
 
 __all__ = ["CausalSettings", "CausalTrainer", "encode_rows", "trained_token_loss"]
 
@@ -60,7 +60,7 @@ class CausalSettings(LoopSettings):
     batch_size: int = field(default=8, validator=positive)
     accumulation: int = field(default=2, validator=positive)
     schedule: str = field(default="cosine", validator=one_of("linear", "cosine", "constant"))
-    warmup: float = 0.1
+    warmup: float = field(default=0.1, validator=zero_or_more)
     max_length: int | None = field(default=1024, validator=positive)
     lora_r: int = field(default=16, validator=positive)
     lora_alpha: int = field(default=32, validator=positive)

@@ -366,7 +366,7 @@ class _Trainer(transformers.Trainer):
         rows = inputs.pop("_rows")
         loss = self.parts.loss(model, inputs, float(num_items_in_batch))
         if not torch.isfinite(loss):
-            raise self._not_a_number(f"The loss is {float(loss)}", rows.tolist())
+            raise self._not_a_number(f"The loss is {float(loss.detach())}", rows.tolist())
         self.rows_of_step.extend(rows.tolist())
         scaled: torch.Tensor = loss * self.accelerator.num_processes  # gradients are averaged over the processes
         return scaled
@@ -554,6 +554,9 @@ class _Pace(transformers.TrainerCallback):
 
     def __init__(self, trainer: _Trainer) -> None:
         self.trainer = trainer
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.trainer.started = self.trainer.saved_at = time.monotonic()
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         batches = len(self.trainer.order)
