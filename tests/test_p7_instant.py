@@ -51,17 +51,3 @@ def test_all_tasks_and_templates_are_listed_and_the_broken_plugins_named(install
     for name in startup.BROKEN:
         assert f'Plugin "{name}"' in tasks.stderr
         assert f"{name}\t{name} 1.0\tleft out" in startup.run(installed, ["plugins"]).stdout
-
-
-@pytest.mark.slow
-def test_the_bars_are_met(installed: Path) -> None:
-    """The fastest of several turns, on a machine as fast as the bare import says that it is now.
-
-    The bars are for a machine that imports pluggy, attrs and click in a tenth of a second.
-    """
-    seconds = startup.measure(installed, 9)
-    bare = min(seconds.pop("bare import"))
-    slowness = max(1.0, bare / 0.1)
-    for command, taken in seconds.items():
-        assert min(taken) <= startup.LIMIT_S * slowness, command
-        assert min(taken) - bare <= startup.LIMIT_OVER_BARE_S * slowness, command
