@@ -226,6 +226,12 @@ def test_empty_completion_is_refused() -> None:
     assert caught.value.rule == "completion"
 
 
+def test_completion_may_look_its_answer_up() -> None:
+    made = template("{{ question }}", completion="{{ {'Bob': 'Robert'}[answer] }}!").render(qa(), seed=1)
+    assert (made.completion, made.affixes) == ("Robert!", ("", ""))
+    assert template("{{ question }}", completion="So: {{ answer }}.").render(qa(), seed=1).affixes == ("So: ", ".")
+
+
 def test_render_many_gives_errors_in_their_places() -> None:
     made = template("{{ title }}").render_many([qa(inputs={"title": "T"}), qa(), qa(inputs={"title": "U"})], 1)
     assert [type(one) for one in made] == [Instruction, TemplateError, Instruction]

@@ -709,7 +709,11 @@ class _Writer:
             return "", ""
         if self._inverted:
             values[self._inverted] = _STAND_IN
-        before, found, after = self._complete(values, _STAND_IN, message, []).partition(_STAND_IN)
+        try:
+            text = self._complete(values, _STAND_IN, message, [])
+        except Exception:  # a completion that looks its answer up knows no stand-in
+            return "", ""
+        before, found, after = text.partition(_STAND_IN)
         return (before, after) if found and _STAND_IN not in after else ("", "")
 
     def _inverted_completion(self, values: dict[str, Any], asked: Any, message: int, landings: list[Landing]) -> str:
