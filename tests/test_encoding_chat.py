@@ -19,6 +19,7 @@ from chat_kit import (
     chats,
     check,
     tokenizer_named,
+    trained_runs,
     with_passage,
 )
 from hypothesis import given, settings
@@ -534,3 +535,26 @@ def test_smollm2_gives_transformers_ids(smollm2: Any) -> None:
         turns[:-1], add_generation_prompt=True, return_dict=False
     )
     assert trained(encoder, ASK) == "Paris, 巴黎 😀<|im_end|>"
+
+
+@pytest.mark.parametrize("tokenizer", TOKENIZERS)
+def test_a_token_that_would_reach_over_a_border_is_cut_there(tokenizer: str) -> None:
+    """A heading that ends in a space: read whole, byte-level tokenizers put that space into the answer's token."""
+    encoder = encoder_for(
+        "{% for m in messages %}{{ m.role + ': ' + m.content + '<|im_end|>' }}{% endfor %}"
+        "{{ 'assistant: ' if add_generation_prompt }}",
+        tokenizer,
+    )
+    row = chat(
+        ("user", "?"),
+        ("assistant", "fox"),
+        ("user", "?"),
+        ("assistant", "the fox"),
+        ("user", "?"),
+        ("assistant", "yes"),
+    )
+    features = encode(encoder, row, "all")
+    expected = [encoder.completion_ids([text])[0] for text in ("fox", "the fox", "yes")]
+    assert [label for label in features.labels if label != IGNORED] == [index for ids in expected for index in ids]
+    assert trained_runs(features) == expected
+    assert list(features.input_ids[: len(encoder.prompt_ids(row))]) == encoder.prompt_ids(row)
