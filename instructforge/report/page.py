@@ -219,18 +219,23 @@ def _label_tables(value: Mapping[str, Any], words: Mapping[str, str]) -> list[tu
 _WENT = ("built", "skipped", "quarantined", "deduplicated")
 
 
+def _went(ledger: Mapping[str, Any]) -> Mapping[str, int]:
+    """Return how many rows were read, and how many went each way; nothing where the ledger has no counts."""
+    counts = ledger.get("totals", ledger)
+    return {name: _total(counts.get(name, 0)) for name in ("read", *_WENT)} if "read" in counts else {}
+
+
 def _ledger(ledger: Mapping[str, Any]) -> list[dict[str, Any]]:
-    if "read" not in ledger:
-        return []
-    read = _total(ledger["read"])
+    went = _went(ledger)
     return [
-        {"name": name, "count": _total(ledger.get(name, 0)), "read": read, "reasons": _reasons(ledger.get(name, 0))}
-        for name in _WENT
+        {"name": name, "count": went[name], "read": went["read"], "reasons": _reasons(ledger.get(name, 0))}
+        for name in (_WENT if went else ())
     ]
 
 
 def _equation(ledger: Mapping[str, Any], words: Mapping[str, str]) -> str:
-    return words["adds_up"].format(**{name: number(_total(ledger.get(name, 0))) for name in ("read", *_WENT)})
+    went = _went(ledger)
+    return words["adds_up"].format(**{name: number(count) for name, count in went.items()}) if went else ""
 
 
 def _total(value: Any) -> int:
