@@ -9,7 +9,7 @@ import random
 import signal
 import subprocess
 import sys
-import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -22,44 +22,68 @@ from instructforge.training.causal import CausalTrainer
 from instructforge.training.loop import JOURNAL
 
 SCRIPT = """
-import sys
+import json, os, signal, sys, time
 from pathlib import Path
 import tiny_models
 from instructforge.training.causal import CausalTrainer
-tiny_models.one_thread()
-folder, model, method, marks = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], Path(sys.argv[4])
-def on_log(step, values):
-    with marks.open("a") as handle:
-        handle.write(f"{step}\\n")
-job = tiny_models.job(folder, model, tiny_models.rows(26), validation=tiny_models.rows(6, 40), on_log=on_log,
-    settings={"method": method, "epochs": 12, "save_every": 3, "eval_every": 5})
-CausalTrainer().train(job)
+
+folder, model, method, kills = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], json.loads(sys.argv[4])
+marks = folder / "marks"
+
+def train():
+    tiny_models.one_thread()
+    def on_log(step, values):
+        with marks.open("a") as handle:
+            handle.write("*")
+    job = tiny_models.job(folder, model, tiny_models.rows(26), validation=tiny_models.rows(6, 40), on_log=on_log,
+        settings={"method": method, "epochs": 12, "save_every": 3, "eval_every": 5})
+    CausalTrainer().train(job)
+
+def spawn():
+    child = os.fork()  # the libraries are imported once, here; torch has done no work yet
+    if child == 0:
+        try:
+            train()
+        except BaseException as error:
+            print(repr(error), file=sys.stderr)
+            os._exit(1)
+        os._exit(0)
+    return child
+
+folder.mkdir(parents=True, exist_ok=True)
+for entries, more_s in kills:
+    marks.write_text("")
+    child = spawn()
+    while os.waitpid(child, os.WNOHANG) == (0, 0):
+        if len(marks.read_text()) >= entries:
+            time.sleep(more_s)
+            os.kill(child, signal.SIGKILL)
+            print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), (folder / "model").exists())
+            break
+marks.write_text("")
+status = os.waitstatus_to_exitcode(os.waitpid(spawn(), 0)[1])
+marks.unlink()
+sys.exit(status)
 """
 
 
-def start(folder: Path, model: Path, method: str, marks: Path) -> subprocess.Popen[bytes]:
+def run(folder: Path, model: Path, method: str, kills: Sequence[tuple[int, float]] = ()) -> list[str]:
+    """Train in processes of their own that are killed, each after so many log entries and seconds, then in one that
+    is not; return what became of the killed."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent)}
-    command = [sys.executable, "-W", "ignore", "-c", SCRIPT, str(folder), str(model), method, str(marks)]
-    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
-
-
-def finish(process: subprocess.Popen[bytes]) -> str:
-    _, errors = process.communicate(timeout=180)
-    assert process.returncode == 0, errors.decode()
-    return errors.decode()
-
-
-def kill_after(process: subprocess.Popen[bytes], marks: Path, steps: int, *, more_s: float = 0.0) -> None:
-    """Kill the process once it has logged so many entries in all, and a little later if asked."""
-    while process.poll() is None and (not marks.is_file() or marks.read_text().count("\n") < steps):
-        time.sleep(0.002)
-    time.sleep(more_s)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    command = [sys.executable, "-W", "ignore", "-c", SCRIPT, str(folder), str(model), method, json.dumps(list(kills))]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def assert_equal_runs(one: Path, other: Path) -> None:
+    assert files_of(one / "model") == files_of(other / "model")
+    assert (one / "work" / JOURNAL).read_bytes() == (other / "work" / JOURNAL).read_bytes()
 
 
 @pytest.fixture(scope="module")
@@ -68,30 +92,23 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_killed_at_three_moments_of_which_one_is_in_another_epoch(method: str, model: Path, tmp_path: Path) -> None:
-    whole, torn, marks = tmp_path / "whole", tmp_path / "torn", tmp_path / "marks"
-    finish(start(whole, model, method, tmp_path / "other-marks"))
-    for entries in (4, 6, 5):
-        marks.unlink(missing_ok=True)
-        kill_after(start(torn, model, method, marks), marks, entries)
-        assert not (torn / "model").exists()
-    finish(start(torn, model, method, marks))
-    assert files_of(torn / "model") == files_of(whole / "model")
-    assert (torn / "work" / JOURNAL).read_bytes() == (whole / "work" / JOURNAL).read_bytes()
+    run(tmp_path / "whole", model, method)
+    killed = run(tmp_path / "torn", model, method, [(4, 0.0), (6, 0.0), (5, 0.0)])
+    assert killed == [f"-{signal.SIGKILL.value} False"] * 3
+    assert_equal_runs(tmp_path / "torn", tmp_path / "whole")
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_killed_at_twenty_random_moments(model: Path, tmp_path: Path) -> None:
     draw = random.Random(20)
-    whole, torn, marks = tmp_path / "whole", tmp_path / "torn", tmp_path / "marks"
-    finish(start(whole, model, "lora", tmp_path / "other-marks"))
-    for _ in range(20):
-        marks.unlink(missing_ok=True)
-        kill_after(start(torn, model, "lora", marks), marks, draw.randint(0, 4), more_s=draw.random() * 0.05)
-    finish(start(torn, model, "lora", marks))
-    assert files_of(torn / "model") == files_of(whole / "model")
+    run(tmp_path / "whole", model, "lora")
+    killed = run(tmp_path / "torn", model, "lora", [(draw.randint(0, 4), draw.random() * 0.3) for _ in range(20)])
+    assert len(killed) >= 10
+    assert_equal_runs(tmp_path / "torn", tmp_path / "whole")
 
 
 class Killed(Exception):
