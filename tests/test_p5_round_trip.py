@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import pytest
 from attrs import evolve
@@ -230,3 +233,35 @@ def test_every_template_gives_every_sample_back(name: str) -> None:
                 assert task.target.equal(found.answer, row.answers[0]), (ref.key, found.answer)
             checked += 1
     assert checked or not task.samples
+
+
+# --- Real passages ------------------------------------------------------------------------------------
+
+DATA = os.environ.get("INSTRUCTFORGE_DATA", "")
+
+
+def passages(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield (passage, answer) of a file in SQuAD's shape."""
+    for article in json.loads(path.read_text(encoding="utf-8"))["data"]:
+        for paragraph in article["paragraphs"]:
+            for question in paragraph["qas"]:
+                yield from ((paragraph["context"], answer["text"]) for answer in question["answers"])
+
+
+@pytest.mark.data
+@pytest.mark.skipif(not DATA, reason="INSTRUCTFORGE_DATA names no folder with the real data sets")
+@pytest.mark.parametrize(
+    "name", ["squad_v2_dev_subset/dev-v1.1.json", "cmrc2018/cmrc2018_dev.json", "xquad/xquad.zh.json"]
+)
+def test_every_answer_of_a_real_file_comes_back(name: str) -> None:
+    task = Task("qa", summary="q", fields={"context": "c"}, target=Span(within="context", nullable=True))
+    count = 0
+    for passage, text in passages(Path(DATA) / "extractive_qa" / name):
+        if text not in passage or text != text.strip():
+            continue
+        row = Example(inputs={"context": passage}, id="1")
+        (found,) = SpanTextDecoder().decode([Output(text=text)], [made(task, row, text)], task)
+        assert isinstance(found.answer, SpanAnswer)
+        assert found.answer.text == text
+        count += 1
+    assert count > 1000
