@@ -222,7 +222,7 @@ class MissingDependencyError(InstructForgeError, ImportError):
     def __init__(self, what: str, *, extra: str) -> None:
         super().__init__(
             f"{what} is not installed.\n"
-            f"It comes with the extra \"{extra}\".\n"
+            f'It comes with the extra "{extra}".\n'
             f"Install it with: pip install 'instructforge[{extra}]'"
         )
         self.extra = extra

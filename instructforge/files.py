@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -73,11 +73,11 @@ def write_atomically(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
             yield handle
             handle.flush()
             os.fsync(handle.fileno())
-        os.chmod(handle.name, 0o644)
-        os.replace(handle.name, path)
+        beside = Path(handle.name)
+        beside.chmod(0o644)
+        beside.replace(path)
     except BaseException:
-        with suppress(FileNotFoundError):
-            os.unlink(handle.name)
+        Path(handle.name).unlink(missing_ok=True)
         raise
     _sync_folder(path.parent)
 
