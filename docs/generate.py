@@ -86,7 +86,8 @@ def recipe_page() -> str:
 
 def _section(title: str, lead: str, kind: type) -> str:
     known = meanings(kind)
-    rows = [f"| `{lead}{part.name}` | {default(part)} | {known.get(part.name, '')} |" for part in attrs.fields(kind)]
+    parts = [part for part in attrs.fields(kind) if kind is not BuildSettings or part.name not in ("seed", "language")]
+    rows = [f"| `{lead}{part.name}` | {default(part)} | {known.get(part.name, '')} |" for part in parts]
     return f"\n## {title}\n\n| key | default | meaning |\n|---|---|---|\n" + "\n".join(rows) + "\n"
 
 

@@ -170,12 +170,15 @@ class Recipe:
 
     def to_json(self) -> dict[str, Any]:
         """Return the recipe as plain JSON values, defaults filled in."""
-        return dict(_plain(attrs.asdict(self)))
+        value: dict[str, Any] = _plain(attrs.asdict(self))
+        for name in _SAID_AT_THE_TOP:
+            del value["build"][name]
+        return value
 
     @property
     def build_settings(self) -> BuildSettings:
         """The build's settings with the recipe's own seed and language."""
-        return attrs.evolve(self.build, seed=self.seed, language=self.language or self.build.language)
+        return attrs.evolve(self.build, seed=self.seed, language=self.language)
 
 
 def _plain(value: Any) -> Any:
@@ -223,7 +226,7 @@ def recipe_from(value: Mapping[str, Any], overrides: Mapping[str, Any] | None = 
     merged = dict(_plain(value))
     for key_path, part in (overrides or {}).items():
         _set(merged, key_path, part)
-    problems = list(_problems(merged, Recipe, ""))
+    problems = [*_problems(merged, Recipe, ""), *_misplaced(merged)]
     if problems:
         raise ConfigError(problems, source=source)
     try:
@@ -267,6 +270,16 @@ def _set(value: dict[str, Any], key_path: str, part: Any) -> None:
 
 
 # --- Checking, before anything is made: every problem, with its key path -------------------------------
+
+_SAID_AT_THE_TOP = ("seed", "language")
+
+
+def _misplaced(value: Mapping[str, Any]) -> Iterator[str]:
+    build = value.get("build")
+    for name in _SAID_AT_THE_TOP:
+        if isinstance(build, dict) and name in build:
+            yield f"build.{name}: say `{name}` at the top of the recipe; it holds for every stage"
+
 
 _PLAIN = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
 

@@ -60,7 +60,7 @@ def test_all_problems_are_reported_at_once_with_their_paths(tmp_path: Path) -> N
         'data.trian: no such key. Did you mean "train"?',
         "data.test",
         "build.workers",
-        "build.seed",
+        "build.seed: say `seed` at the top",
         "evaluate.gates.accuracy",
         "task: missing",
     ):
