@@ -15,6 +15,8 @@ import attrs
 
 from instructforge.building import BuildSettings
 from instructforge.recipe import DataPlan, EvaluatePlan, PredictPlan, Recipe, TrainPlan
+from instructforge.training.causal import CausalSettings
+from instructforge.training.heads.settings import EncoderSettings
 from instructforge.training.settings import LoopSettings
 
 HERE = Path(__file__).parent
@@ -47,6 +49,8 @@ SECTIONS: tuple[tuple[str, str, type], ...] = (
     ("build", "build.", BuildSettings),
     ("train", "train.", TrainPlan),
     ("train.settings of every trainer", "train.settings.", LoopSettings),
+    ("train.settings of the trainer `causal`", "train.settings.", CausalSettings),
+    ("train.settings of the trainer `encoder`", "train.settings.", EncoderSettings),
     ("predict", "predict.", PredictPlan),
     ("evaluate", "evaluate.", EvaluatePlan),
 )
@@ -85,10 +89,15 @@ def recipe_page() -> str:
 
 
 def _section(title: str, lead: str, kind: type) -> str:
-    known = meanings(kind)
-    parts = [part for part in attrs.fields(kind) if kind is not BuildSettings or part.name not in ("seed", "language")]
-    rows = [f"| `{lead}{part.name}` | {default(part)} | {known.get(part.name, '')} |" for part in parts]
+    known = {name: text for base in reversed(kind.__mro__) for name, text in meanings(base).items()}
+    rows = [f"| `{lead}{part.name}` | {default(part)} | {known.get(part.name, '')} |" for part in _own(kind)]
     return f"\n## {title}\n\n| key | default | meaning |\n|---|---|---|\n" + "\n".join(rows) + "\n"
+
+
+def _own(kind: type) -> list[attrs.Attribute[object]]:
+    """Return the attributes that a recipe may set and that a base class does not have already."""
+    said_at_the_top = ("seed", "language") if kind is BuildSettings else ()
+    return [part for part in attrs.fields(kind) if not part.inherited and part.name not in said_at_the_top]
 
 
 def pages() -> Iterator[tuple[Path, str]]:

@@ -48,7 +48,8 @@ class LoopSettings:
         max_seconds: Stop cleanly after so much training time; the schedule then runs over that time. Such a run
             depends on the machine's speed and is not repeatable byte for byte.
         learning_rate: At the top of the schedule.
-        batch_size: Rows in a batch; ``accumulation`` batches make one step.
+        batch_size: Rows in a batch.
+        accumulation: Batches that make one step.
         schedule: ``linear`` or ``cosine`` down to 0, or ``constant``, after the warm-up.
         warmup: Share of the steps (below 1) or number of steps.
         weight_decay: Of AdamW, on matrices.
