@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 
@@ -188,27 +189,37 @@ def read_choices(text: str, forms: ChoiceForms) -> tuple[str, ...]:
 
 def _equal_form(text: str, forms: ChoiceForms) -> str | None:
     """Return the label one of whose forms ``text`` equals, completions first, strict before loose."""
-    for words, labels in _form_columns(forms):
-        for compare in _STRICT_TO_LOOSE:
+    for column in (0, 1):
+        for level, compare in enumerate(_STRICT_TO_LOOSE):
             wanted = compare(text)
-            if not wanted:
-                continue
-            found = {label for form, label in zip(words, labels, strict=True) if compare(form) == wanted}
+            found = _labels_by_form(forms, column, level).get(wanted, ()) if wanted else ()
             if len(found) == 1:
-                return found.pop()
+                return found[0]
             if found:
-                raise DecodingError(_why_not_one(text, sorted(found), forms))
-        if forms.lettered and words is forms.completions:
+                raise DecodingError(_why_not_one(text, found, forms))
+        if forms.lettered and column == 0:
             label = _letter_alone(text, forms)
             if label is not None:
                 return label
     return None
 
 
-def _form_columns(forms: ChoiceForms) -> Iterator[tuple[Sequence[str], Sequence[str]]]:
-    yield forms.completions, forms.labels
-    pairs = [(word, label) for label, words in zip(forms.labels, forms.others, strict=True) for word in words]
-    yield [word for word, _ in pairs], [label for _, label in pairs]
+@lru_cache(maxsize=512)
+def _labels_by_form(forms: ChoiceForms, column: int, level: int) -> dict[str, tuple[str, ...]]:
+    """Return the labels of each form, compared at one level: of the completions (0), or of the other words (1)."""
+    compare = _STRICT_TO_LOOSE[level]
+    found: dict[str, dict[str, None]] = {}
+    for form, label in _form_columns(forms)[column]:
+        found.setdefault(compare(form), {})[label] = None
+    return {form: tuple(labels) for form, labels in found.items()}
+
+
+def _form_columns(forms: ChoiceForms) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Return (form, label) of every completion, and of every other word."""
+    completions = list(zip(forms.completions, forms.labels, strict=True))
+    return completions, [
+        (word, label) for label, words in zip(forms.labels, forms.others, strict=True) for word in words
+    ]
 
 
 def _why_not_one(text: str, found: Sequence[str], forms: ChoiceForms) -> str:
@@ -246,7 +257,7 @@ def _letters_in(plain: str, forms: ChoiceForms) -> Iterator[_Found]:
         label = forms.lettered_by(match[0])
         if label is None:
             continue
-        before, after = plain[: match.start()], plain[match.end() :]
+        before, after = plain[max(0, match.start() - 40) : match.start()], plain[match.end() : match.end() + 40]
         if _ASKED.search(before):
             stands = match[0] not in ("A", "I") or not _ARTICLE.match(after)
         else:
@@ -259,6 +270,9 @@ def _letters_in(plain: str, forms: ChoiceForms) -> Iterator[_Found]:
 
 # --- Choices inside a longer text ---------------------------------------------------------------------
 
+_LONGEST_SEARCHED = 20_000
+_REACH = 200
+"""How far, in characters, a negation reaches at most."""
 _NEGATION = re.compile(
     r"\b(?:not|never|no(?!,)|without|neither|nor|cannot|hardly|\w+n't)\b|\bnon-"
     r"|不(?![过仅但管论同难禁妨错断久])|并非|没(?!错|问题)|非(?![常凡])|未(?!来)|无(?![论疑])|除了|排除"
@@ -275,12 +289,14 @@ _DENIED_AFTER = re.compile(
 
 def _affirmed(text: str, forms: ChoiceForms) -> list[_Found]:
     """Return the choices that stand in ``text`` and are not denied there, in order."""
+    if len(text) > _LONGEST_SEARCHED:
+        raise DecodingError(f"the model wrote {len(text)} characters, too many to look for a choice in them")
     plain = _plain(text)
     low = _lower(plain)
     found = list(_words_in(low, forms))
     if forms.lettered:
-        taken = [(one.start, one.end) for one in found]
-        found += [one for one in _letters_in(plain, forms) if not _overlaps(one.start, one.end, taken)]
+        free = _Free(low, found)
+        found += [one for one in _letters_in(plain, forms) if free.between(one.start, one.end)]
     found.sort(key=lambda one: one.start)
     denied = _denied(low, found)
     return [one for place, one in enumerate(found) if place not in denied]
@@ -288,18 +304,29 @@ def _affirmed(text: str, forms: ChoiceForms) -> list[_Found]:
 
 def _words_in(low: str, forms: ChoiceForms) -> Iterator[_Found]:
     """Yield every form that stands in ``low`` as words of its own, the longest first, none inside another."""
-    taken: list[tuple[int, int]] = []
+    free = _Free(low)
     for form, label in _searchable(forms):
         if form not in low:
             continue
         for match in _pattern(form).finditer(low):
-            if not _overlaps(match.start(), match.end(), taken):
-                taken.append(match.span())
+            if free.between(*match.span()):
+                free.take(*match.span())
                 yield _Found(match.start(), match.end(), label)
 
 
-def _overlaps(start: int, end: int, taken: Sequence[tuple[int, int]]) -> bool:
-    return any(start < other_end and other_start < end for other_start, other_end in taken)
+class _Free:
+    """Which characters of a text are not yet part of anything found."""
+
+    def __init__(self, text: str, found: Sequence[_Found] = ()) -> None:
+        self._taken = bytearray(len(text))
+        for one in found:
+            self.take(one.start, one.end)
+
+    def take(self, start: int, end: int) -> None:
+        self._taken[start:end] = b"\x01" * (end - start)
+
+    def between(self, start: int, end: int) -> bool:
+        return not any(self._taken[start:end])
 
 
 @lru_cache(maxsize=256)
@@ -337,15 +364,17 @@ def _pattern(form: str) -> re.Pattern[str]:
 
 def _denied(low: str, found: Sequence[_Found]) -> set[int]:
     """Return the places in ``found`` that a negation before or right after them denies."""
-    taken = [(one.start, one.end) for one in found]
-    negations = [m for m in _NEGATION.finditer(low) if not _overlaps(m.start(), m.end(), taken)]
+    free = _Free(low, found)
+    negations = [match for match in _NEGATION.finditer(low) if free.between(*match.span())]
+    starts = [one.start for one in found]
     denied = {place for place, one in enumerate(found) if _DENIED_AFTER.match(low, one.end)}
     for negation in negations:
         chinese = not negation[0].isascii()
         used = False
-        for place, one in enumerate(found):
-            if one.start < negation.end():
-                continue
+        for place in range(bisect_left(starts, negation.end()), len(found)):
+            one = found[place]
+            if one.start > negation.end() + _REACH:
+                break
             between = low[negation.end() : one.start]
             comma = "," in between or "、" in between
             if _CONTRAST.search(between) or (comma and (chinese or (used and negation[0] not in ("neither", "nor")))):
@@ -359,18 +388,17 @@ def _denied(low: str, found: Sequence[_Found]) -> set[int]:
 
 _SEPARATOR = re.compile(r"\s*(?:[,，、;；\n/]|\band\b|\bor\b|和|及|与)+\s*", re.IGNORECASE)
 _MOST_LISTS = 2
+_LONGEST_LIST = 4000
 
 
 def _lists(text: str, forms: ChoiceForms) -> list[tuple[str, ...]]:
     """Return the ways (two at most) in which all of ``text`` is a list of choices, different as sets."""
     for compare in (str.strip, lambda value: _lower(_plain(value)).strip(" .。!")):
         wanted = compare(text)
-        pairs = [
-            (compare(form), label)
-            for words, labels in _form_columns(forms)
-            for form, label in zip(words, labels, strict=True)
-        ]
-        pairs = sorted({pair for pair in pairs if pair[0]}, key=lambda pair: -len(pair[0]))
+        if len(wanted) > _LONGEST_LIST:
+            break
+        forms_of = {(compare(form), label) for column in _form_columns(forms) for form, label in column}
+        pairs = sorted((pair for pair in forms_of if pair[0]), key=lambda pair: (-len(pair[0]), pair))
         lists = _parses(wanted, pairs)
         if lists:
             return lists

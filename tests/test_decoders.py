@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 
 import pytest
 from attrs import evolve
@@ -403,3 +404,14 @@ def test_built_in_decoders_bear_the_names_they_are_registered_by() -> None:
         decoder = entry.load()
         assert decoder.name == entry.name
         assert decoder.needs in ("text", "choice_logprobs", "label_scores", "spans")
+
+
+@pytest.mark.parametrize(
+    "text", ["not yes " * 2400, "A, B. " * 3000, "yes no " * 2500, "A " * 9000, "不是yes，" * 3000, "x" * 10**6]
+)
+def test_a_text_made_to_be_slow_is_read_or_refused_at_once(text: str) -> None:
+    task = Task("t", summary="t", fields={}, target=Choice(["yes", "no"]))
+    for several in (task, evolve(task, target=Choice(["yes", "no"], multiple=True))):
+        before = time.process_time()
+        choose(text, several, completions=("A", "B"))
+        assert time.process_time() - before < 5
