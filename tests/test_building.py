@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import random
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -480,3 +483,35 @@ def test_progress_is_told(tmp_path: Path) -> None:
     build(pairs_forge(tmp_path), "pairs", [Source(path)], tmp_path / "run", progress=lambda *now: told.append(now))
     assert told[-1] == ("build", 600, None)
     assert len(told) < 20
+
+
+# --- Memory -------------------------------------------------------------------------------------------
+
+MEMORY = """
+import resource, sys
+from pathlib import Path
+from building_kit import pair, pairs_forge, write_jsonl
+from instructforge.building import BuildSettings, Source, build
+folder, rows = Path(sys.argv[1]), int(sys.argv[2])
+path = write_jsonl(folder / "rows.jsonl", (pair(number) for number in range(rows)))
+build(pairs_forge(folder), "pairs", [Source(path)], folder / "run", BuildSettings(dedup=True, shard_rows=1000))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_data(tmp_path: Path) -> None:
+    peaks = []
+    for rows in (3_000, 30_000):
+        folder = tmp_path / str(rows)
+        folder.mkdir()
+        paths = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parent.parent)])
+        done = subprocess.run(
+            [sys.executable, "-c", MEMORY, str(folder), str(rows)],
+            env={**os.environ, "PYTHONPATH": paths},
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        peaks.append(int(done.stdout) // (1 if sys.platform != "darwin" else 1024))
+    assert peaks[1] - peaks[0] < 50_000  # KiB, for 27,000 rows more

@@ -7,6 +7,7 @@ import json
 import os
 import resource
 import socket
+import sys
 import tracemalloc
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -20,7 +21,7 @@ from hypothesis import strategies as st
 
 from instructforge.components import Reader
 from instructforge.data import Origin, Row
-from instructforge.errors import ConfigError, DataError, UnknownNameError
+from instructforge.errors import ConfigError, DataError, MissingDependencyError, UnknownNameError
 from instructforge.plugins import Forge
 from instructforge.readers import choose_reader
 from instructforge.readers.columnar import DatasetsReader, ParquetReader
@@ -543,6 +544,14 @@ def test_saved_data_sets(tmp_path: Path) -> None:
     assert len(rows_of(DatasetsReader(), tmp_path / "two", split="test")) == 3
     with pytest.raises(ConfigError, match='Did you mean "test"'):
         list(DatasetsReader().read(tmp_path / "two", {"split": "tset"}))
+
+
+def test_the_hub_needs_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    path = Path("hub:someone/something")
+    assert choose_reader(path, Forge().readers).name == "datasets"
+    with pytest.raises(MissingDependencyError, match=r"instructforge\[data\]"):
+        list(DatasetsReader().read(path, {}))
 
 
 @pytest.mark.parametrize("name", ["../secret.arrow", "/etc/passwd", "a/b.arrow", "..", 7, None])
