@@ -445,3 +445,14 @@ def test_a_broken_model_folder_is_not_taken_for_a_finished_one(base: Path, tmp_p
         Contract.read(tmp_path / "model")
     train(tmp_path, base, settings={"epochs": 1})
     assert Contract.read(tmp_path / "model").task == "sums"
+
+
+@pytest.mark.parametrize(("name", "value"), [("WORLD_SIZE", "2"), ("ACCELERATE_USE_FSDP", "true")])
+def test_several_processes_are_refused(
+    name: str, value: str, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each would train alone and write the same folder."""
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match=f"in parallel .{name}={value}"):
+        train(tmp_path, base)
+    assert not (tmp_path / "model").exists()

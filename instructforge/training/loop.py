@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -57,6 +58,7 @@ JOURNAL = "train_log.jsonl"
 _MOST_LOG_ENTRIES = 500
 _LENGTH_POOL = 50  # batches that are sorted by length among themselves; as transformers does
 _ROWS_NAMED = 20
+_PARALLEL = ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED")
 
 
 @frozen(kw_only=True)
@@ -195,6 +197,7 @@ def run_loop(job: TrainingJob, settings: LoopSettings, parts: LoopParts) -> Loop
     Raises:
         TrainingError: There is nothing to train, or a loss or gradient is no number; the rows are named.
     """
+    _check_processes()
     _check(parts)
     job.work.mkdir(parents=True, exist_ok=True)
     fingerprint = _fingerprint(job, settings, parts)
@@ -203,8 +206,7 @@ def run_loop(job: TrainingJob, settings: LoopSettings, parts: LoopParts) -> Loop
     for notice in notices:
         _log.warning("%s", notice)
     trainer = _Trainer(job, settings, parts, fingerprint)
-    trainer.accelerator.wait_for_everyone()  # all have looked for checkpoints before one of them writes
-    if found.path is None and trainer.args.should_save:
+    if found.path is None:
         _start_over(job.work)
     trainer.train(resume_from_checkpoint=str(found.path) if found.path else None)
     best = trainer.keep_best()
@@ -216,6 +218,19 @@ def run_loop(job: TrainingJob, settings: LoopSettings, parts: LoopParts) -> Loop
         notices=tuple(notices),
         environment=versions(),
     )
+
+
+def _check_processes() -> None:
+    """Refuse what would train the same weights in several processes that know nothing of each other."""
+    asked = [f"{name}={os.environ[name]}" for name in _PARALLEL if os.environ.get(name, "false").lower() == "true"]
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        asked.append(f"WORLD_SIZE={os.environ['WORLD_SIZE']}")
+    if asked:
+        raise ConfigError(
+            f"The environment asks for training in parallel ({', '.join(asked)}).\n"
+            "Training runs in one process, on one GPU or on the CPU.\n"
+            "Start it without torchrun or accelerate launch; method lora and activation_checkpointing save memory."
+        )
 
 
 def _check(parts: LoopParts) -> None:
@@ -306,7 +321,7 @@ def _arguments(job: TrainingJob, settings: LoopSettings) -> transformers.Trainin
         remove_unused_columns=False,
         logging_nan_inf_filter=False,
     )
-    arguments._n_gpu = min(arguments.n_gpu, 1)  # several GPUs are used by torchrun, never by DataParallel
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # one GPU: DataParallel would split batches behind our back
     return arguments
 
 
@@ -330,12 +345,6 @@ class _Trainer(transformers.Trainer):
             callbacks=[_Pace(self)],
         )
         self.remove_callback(PrinterCallback)  # it prints to standard output
-        if self.is_fsdp_enabled or self.is_deepspeed_enabled:
-            raise ConfigError(
-                "FSDP and DeepSpeed are switched on in this environment.\n"
-                "The loop trains in one process or by data parallelism (torchrun); its checkpoints are not sharded.\n"
-                "Unset their environment variables, or train the adapter method, which needs less memory."
-            )
         self.loss_is_scaled_for_ga = True
 
     # --- rows and loss --------------------------------------------------------------------------------
@@ -356,9 +365,7 @@ class _Trainer(transformers.Trainer):
         return prepared
 
     def _get_num_items_in_batch(self, batch_samples: list[Batch], device: torch.device) -> torch.Tensor:
-        count = torch.tensor(float(sum(map(self.parts.count, batch_samples))), device=device)
-        total: torch.Tensor = self.accelerator.gather(count).sum() if self.args.world_size > 1 else count
-        return total
+        return torch.tensor(float(sum(map(self.parts.count, batch_samples))), device=device)
 
     def compute_loss(
         self, model: torch.nn.Module, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
@@ -368,8 +375,7 @@ class _Trainer(transformers.Trainer):
         if not torch.isfinite(loss):
             raise self._not_a_number(f"The loss is {float(loss.detach())}", rows.tolist())
         self.rows_of_step.extend(rows.tolist())
-        scaled: torch.Tensor = loss * self.accelerator.num_processes  # gradients are averaged over the processes
-        return scaled
+        return loss
 
     def _get_grad_norm(self, model: torch.nn.Module, grad_norm: Any = None) -> Any:
         norm = super()._get_grad_norm(model, grad_norm=grad_norm)  # type: ignore[no-untyped-call]
@@ -388,7 +394,7 @@ class _Trainer(transformers.Trainer):
 
     def training_step(self, model: torch.nn.Module, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
         loss = super().training_step(model, inputs, num_items_in_batch)
-        self.own.pending.append(float(loss) / self.accelerator.num_processes)
+        self.own.pending.append(float(loss))
         return loss
 
     def floating_point_ops(self, inputs: Any) -> int:
@@ -433,9 +439,8 @@ class _Trainer(transformers.Trainer):
         """Append an entry to the journal, and tell the job and the trackers; without times, to be repeatable."""
         entry = {"step": self.state.global_step, **values}
         self.own.log.append(entry)
-        if self.args.should_save:
-            append_line(self.job.work / JOURNAL, json.dumps(entry, sort_keys=True))
-            self.job.on_log(self.state.global_step, {**values, "steps": self.state.max_steps})
+        append_line(self.job.work / JOURNAL, json.dumps(entry, sort_keys=True))
+        self.job.on_log(self.state.global_step, {**values, "steps": self.state.max_steps})
         self.log(dict(values))
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
@@ -475,7 +480,7 @@ class _Trainer(transformers.Trainer):
         return {"fingerprint": self.fingerprint, "environment": versions(), "seconds": self.seconds()}
 
     def _write_best(self) -> None:
-        if self.settings.keep == "best" and self.args.should_save:
+        if self.settings.keep == "best":
             path = self._best_at(self.state.global_step)
             checkpoints.write_checkpoint(
                 path, lambda folder: state.save_weights(self.parts.model, folder / _WEIGHTS), about=self._about()
@@ -498,19 +503,17 @@ class _Trainer(transformers.Trainer):
     def _save_checkpoint(self, model: Any, trial: Any = None) -> None:
         if self.control.should_training_stop:
             return  # one from here would go on where the unbroken run stops
-        generators = state.random_states(self.accelerator)
-        if self.args.should_save:
-            path = self.job.work / f"{_CHECKPOINT}-{self.state.global_step}"
-            checkpoints.write_checkpoint(path, lambda folder: self._fill(folder, generators), about=self._about())
-            checkpoints.remove_all_but(self.job.work, {path}, prefix=_CHECKPOINT)
-            self.best_in_checkpoint = int(self.own.best.get("step", -1))
-            checkpoints.remove_all_but(self.job.work, {self._best_at(self.best_in_checkpoint)}, prefix=_BEST)
+        path = self.job.work / f"{_CHECKPOINT}-{self.state.global_step}"
+        checkpoints.write_checkpoint(path, self._fill, about=self._about())
+        checkpoints.remove_all_but(self.job.work, {path}, prefix=_CHECKPOINT)
+        self.best_in_checkpoint = int(self.own.best.get("step", -1))
+        checkpoints.remove_all_but(self.job.work, {self._best_at(self.best_in_checkpoint)}, prefix=_BEST)
         self.saved_at = time.monotonic()
 
-    def _fill(self, folder: Path, generators: Mapping[str, Any]) -> None:
+    def _fill(self, folder: Path) -> None:
         state.save_weights(self.parts.model, folder / _WEIGHTS)
         state.save_optimizer(self.optimizer, self.lr_scheduler, folder)
-        state.save_random(generators, folder)
+        state.save_random(folder)
         (folder / "loop.json").write_text(json.dumps(self.own.to_json(), sort_keys=True), encoding="utf-8")
         self.state.save_to_json(str(folder / "trainer_state.json"))
 
@@ -521,9 +524,8 @@ class _Trainer(transformers.Trainer):
         self.own.restore(json.loads((folder / "loop.json").read_text(encoding="utf-8")), seconds)
         self.best_in_checkpoint = int(self.own.best.get("step", -1))
         lines = [json.dumps(entry, sort_keys=True) + "\n" for entry in self.own.log]
-        if self.args.should_save:
-            with write_atomically(self.job.work / JOURNAL) as handle:
-                handle.writelines(lines)
+        with write_atomically(self.job.work / JOURNAL) as handle:
+            handle.writelines(lines)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         if checkpoint is not None:
@@ -534,7 +536,7 @@ class _Trainer(transformers.Trainer):
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
         if checkpoint is not None:
-            state.load_random(Path(checkpoint), self.args.process_index)
+            state.load_random(Path(checkpoint))
 
 
 def _factor(at: float, warmup: float, end: float, schedule: str) -> float:

@@ -18,7 +18,6 @@ __all__ = [
     "load_optimizer",
     "load_random",
     "load_weights",
-    "random_states",
     "save_optimizer",
     "save_random",
     "save_weights",
@@ -87,43 +86,32 @@ def _tuples(saved: Mapping[str, Any], like: Mapping[str, Any]) -> dict[str, Any]
     return {key: tuple(value) if isinstance(like.get(key), tuple) else value for key, value in saved.items()}
 
 
-def random_states(accelerator: Any) -> dict[str, Any]:
-    """Return the state of every random generator that training draws from, torch's of all processes.
-
-    Shapes:
-        cpu, cuda: (P, S), P processes, S bytes of state.
-    """
+def save_random(folder: Path) -> None:
+    """Write the state of every random generator that training draws from."""
     kind, numbers, gauss = random.getstate()
     name, keys, position, has_gauss, cached = np.random.get_state()
-    tensors = {"cpu": torch.get_rng_state()[None]}
-    if torch.cuda.is_available():
-        tensors["cuda"] = torch.cuda.get_rng_state()[None]
-    if accelerator.num_processes > 1:
-        tensors = {key: accelerator.gather(part.to(accelerator.device)).cpu() for key, part in tensors.items()}
     plain = {
         "python": [kind, list(numbers), gauss],
         "numpy": [name, np.asarray(keys).tolist(), int(position), int(has_gauss), float(cached)],
     }
-    return {"tensors": tensors, "plain": plain}
+    _write(folder / "random.json", plain)
+    tensors = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        tensors["cuda"] = torch.cuda.get_rng_state()
+    save_file(tensors, folder / "random.safetensors")
 
 
-def save_random(states: Mapping[str, Any], folder: Path) -> None:
-    """Write what ``random_states`` returned."""
-    _write(folder / "random.json", states["plain"])
-    save_file(states["tensors"], folder / "random.safetensors")
-
-
-def load_random(folder: Path, process: int) -> None:
-    """Put back what ``save_random`` wrote, for one process of those that were."""
+def load_random(folder: Path) -> None:
+    """Put back what ``save_random`` wrote."""
     record = json.loads((folder / "random.json").read_text(encoding="utf-8"))
     kind, numbers, gauss = record["python"]
     random.setstate((kind, tuple(numbers), gauss))
     name, keys, position, has_gauss, cached = record["numpy"]
     np.random.set_state((name, np.array(keys, dtype=np.uint32), position, has_gauss, cached))
     tensors = load_file(folder / "random.safetensors")
-    torch.set_rng_state(tensors["cpu"][process].contiguous())
+    torch.set_rng_state(tensors["cpu"])
     if "cuda" in tensors and torch.cuda.is_available():
-        torch.cuda.set_rng_state(tensors["cuda"][process].contiguous())
+        torch.cuda.set_rng_state(tensors["cuda"])
 
 
 def _write(path: Path, value: Any) -> None:
