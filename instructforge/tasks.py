@@ -165,6 +165,13 @@ class Span:
                 what = "the row has no answer, and its task wants one"
                 raise DataError(what, rule="answer-empty", field="answer", fix=fix)
             return
+        if self.nullable and answer.text in self.no_answer.values():
+            raise DataError(
+                f'the answer is "{answer.text}", which is what a model writes where there is no answer',
+                rule="answer-ambiguous",
+                field="answer",
+                fix="give the task other words for no answer, or leave the row out",
+            )
         passage = inputs[self.within]
         if not answer.text or passage[answer.start : answer.end] != answer.text or answer.start < 0:
             found = passage.find(answer.text) if answer.text else -1
@@ -174,11 +181,18 @@ class Span:
                 field="answer",
                 fix=f"its text stands at {found}" if found >= 0 else f"give an answer that stands in {self.within}",
             )
+        if self.nullable and answer.text.strip().casefold() in map(str.casefold, self.no_answer.values()):
+            raise DataError(
+                f'the answer "{answer.text}" is how the task says that there is no answer',
+                rule="answer-ambiguous",
+                field="answer",
+                fix="take the row out, or give the task's Span other words for no_answer",
+            )
 
     def equal(self, one: Answer, other: Answer) -> bool:
         if not (isinstance(one, SpanAnswer) and isinstance(other, SpanAnswer)):
             return False
-        return one.text == other.text
+        return one.text.strip() == other.text.strip()
 
     def words(self, answer: Answer, language: str) -> str:
         if answer == NO_ANSWER:

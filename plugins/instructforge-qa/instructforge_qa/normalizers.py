@@ -78,7 +78,7 @@ def _gold(values: Mapping[str, Any]) -> list[SpanAnswer]:
         return []
     else:
         raise _malformed(values, answers)
-    if not all(isinstance(text, str) and text and type(start) is int for text, start in pairs):
+    if not all(isinstance(text, str) and text.strip() and type(start) is int for text, start in pairs):
         raise _malformed(values, answers)
     return [SpanAnswer(text, start) for text, start in pairs]
 
