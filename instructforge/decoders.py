@@ -406,22 +406,26 @@ class SpanTextDecoder:
 
 
 def _read_span(text: str, example: Example, target: Span) -> SpanAnswer:
-    silence = ChoiceForms(("",), (target.words(NO_ANSWER, "en"),), (tuple(target.no_answer.values()),))
-    said_nothing = {folded(words) for words in target.no_answer.values()}
-    if target.nullable and folded(text).rstrip(".。!") in said_nothing:
+    """Return the span that ``text`` stands for. The words for "no answer", as they are written, come first."""
+    if target.nullable and text.strip() in target.no_answer.values():
         return NO_ANSWER
     passage = _passage(example, target)
     place = find_span(text, passage)
     if place is not None:
         return SpanAnswer(passage[place[0] : place[1]], place[0])
-    if target.nullable:
-        try:
-            read_choice(text, silence)
-        except DecodingError:
-            pass
-        else:
-            return NO_ANSWER
+    if target.nullable and _says_nothing(text, target):
+        return NO_ANSWER
     raise DecodingError(f'"{printable(text, 80)}" does not stand in {target.within}')
+
+
+def _says_nothing(text: str, target: Span) -> bool:
+    """Tell whether ``text`` names the words for "no answer", and does not deny them."""
+    words = tuple(target.no_answer.values())
+    try:
+        read_choice(text, ChoiceForms(("",), words[:1], (words,)))
+    except DecodingError:
+        return False
+    return True
 
 
 @frozen

@@ -165,13 +165,6 @@ class Span:
                 what = "the row has no answer, and its task wants one"
                 raise DataError(what, rule="answer-empty", field="answer", fix=fix)
             return
-        if self.nullable and answer.text in self.no_answer.values():
-            raise DataError(
-                f'the answer is "{answer.text}", which is what a model writes where there is no answer',
-                rule="answer-ambiguous",
-                field="answer",
-                fix="give the task other words for no answer, or leave the row out",
-            )
         passage = inputs[self.within]
         if not answer.text or passage[answer.start : answer.end] != answer.text or answer.start < 0:
             found = passage.find(answer.text) if answer.text else -1
