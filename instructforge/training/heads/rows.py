@@ -48,12 +48,17 @@ def labelled_rows(rows: Sequence[Instruction]) -> tuple[list[Instruction], Count
     for row in rows:
         if not row.example.answers:
             left_out["unlabelled"] += 1
-        elif row.id and row.id in seen:
+        elif row.id and _example_id(row) in seen:
             left_out["same-example"] += 1
         else:
-            seen.add(row.id)
+            seen.add(_example_id(row))
             kept.append(row)
     return kept, left_out
+
+
+def _example_id(row: Instruction) -> str:
+    """Return the id that an example's instructions share: a build marks them with ``#`` and the template."""
+    return row.id.removesuffix(f"#{row.template}")
 
 
 def split_rows(job: TrainingJob, *, share: float, most: int) -> RowSplit:
@@ -99,7 +104,7 @@ def _at_most(rows: Sequence[Instruction], most: int, seed: int) -> tuple[tuple[I
 
 
 def _group(row: Instruction) -> str:
-    return row.example.group if row.example.group is not None else row.id
+    return row.example.group if row.example.group is not None else _example_id(row)
 
 
 def _groups_apart(rows: Sequence[Instruction], seed: int, share: float) -> set[str]:
