@@ -225,6 +225,7 @@ class Run:
             ledger=read_ledger(self.folder),
             training=_training_json(self.folder),
             fingerprints=self._fingerprints(),
+            reads=self._reads(),
         )
         reporting.write(report, self.folder, language=self._page_language())
         self._finished("evaluate", sha256_of(report.to_json()), {"report": "report.json"})
@@ -363,6 +364,13 @@ class Run:
                 handle.write("".join(canonical_json(prediction.to_json()) + "\n" for prediction in predictions))
                 handle.flush()
                 self.progress("predict", start + len(chunk), len(wanted))
+
+    def _reads(self) -> tuple[str, ...]:
+        """Return the fields that an encoder model reads in place of a template."""
+        if not self.model_folder.is_dir():
+            return ()
+        contract = Contract.read(self.model_folder)
+        return contract.fields if contract.family == "encoder" else ()
 
     def _fingerprints(self) -> dict[str, str]:
         stages = {stage: self.manifest.fingerprint(stage) for stage in ("build", "train", "predict")}

@@ -18,7 +18,7 @@ ALLOWED = {  # what the modules of a floor may import as they are imported thems
     0: set(),
     1: {"attrs"},
     2: {"attrs", "pluggy", "jinja2", "markupsafe"},
-    3: {"attrs", "pyarrow", "orjson", "ijson", "numpy"},
+    3: {"attrs", "pyarrow", "orjson", "numpy"},
     4: {"attrs", "pluggy"},
     7: {"attrs", "click"},
 }

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["doctor"]
 
-CORE = ("pluggy", "jinja2", "attrs", "cattrs", "click", "rich", "pyyaml", "orjson", "ijson", "pyarrow", "numpy")
+CORE = ("pluggy", "jinja2", "attrs", "cattrs", "click", "rich", "pyyaml", "orjson", "pyarrow", "numpy")
 _DISTRIBUTIONS = {"sklearn": "scikit-learn"}
 _MARKS = {"ok": "ok", "note": "note", "wrong": "WRONG"}
 

@@ -42,6 +42,7 @@ def evaluate(
     ledger: Mapping[str, Any] | None = None,
     training: Mapping[str, Any] | None = None,
     fingerprints: Mapping[str, Any] | None = None,
+    reads: Sequence[str] = (),
 ) -> Report:
     """Score predictions, one for each instruction and in their order.
 
@@ -55,6 +56,8 @@ def evaluate(
         ledger: The build's ledger, shown as it is.
         training: The training's result, shown without times and rates.
         fingerprints: Hashes of data, recipe and contract.
+        reads: The fields that an encoder model reads, in their order. Such a model sees no template, so nothing
+            is said by template.
 
     Raises:
         ConfigError: Predictions and instructions do not belong together, or ``resamples`` is too small.
@@ -74,7 +77,7 @@ def evaluate(
         left_out=table.left_out,
         baseline=baseline(table, side.answers),
         undecoded=undecoded(table),
-        by=_slices(table, side),
+        by=_slices(table, side, by_template=not reads),
         labels=label_figures(scored, task),
         confusion=confusion(scored, task),
         inverted=_inverted(inverted, task, forge, seed=seed, resamples=resamples),
@@ -83,7 +86,7 @@ def evaluate(
         lengths=lengths(pairs),
         samples=samples(scored, task, seed),
         training=without_times(training or {}),
-        provenance=provenance(pairs, table, fingerprints or {}),
+        provenance=provenance(pairs, table, fingerprints or {}, reads),
     )
     return Report.from_json(storable(report.to_json()))
 
@@ -128,11 +131,10 @@ def _counts(pairs: Sequence[Pair], scored: Sequence[Pair], inverted: Sequence[Pa
     }
 
 
-def _slices(table: Table, side: TrainingSide) -> dict[str, list[dict[str, Any]]]:
-    parts: dict[str, Callable[[Instruction], str]] = {
-        "template": lambda one: f"{one.language}/{one.template}",
-        "language": lambda one: one.language,
-    }
+def _slices(table: Table, side: TrainingSide, *, by_template: bool) -> dict[str, list[dict[str, Any]]]:
+    parts: dict[str, Callable[[Instruction], str]] = {"language": lambda one: one.language}
+    if by_template:
+        parts["template"] = lambda one: f"{one.language}/{one.template}"
     found = {kind: _sliced(table, kind, name) for kind, name in parts.items()}
     if side.n:
         seen = _sliced(table, "seen", lambda one: "seen" if side.has_seen(one.example) else "unseen")

@@ -148,8 +148,10 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def provenance(pairs: Sequence[Pair], table: Table, fingerprints: Mapping[str, Any]) -> dict[str, Any]:
-    templates = {f"{one.task}/{one.language}/{one.template}": one.template_sha256 for one, _ in pairs}
+def provenance(
+    pairs: Sequence[Pair], table: Table, fingerprints: Mapping[str, Any], reads: Sequence[str]
+) -> dict[str, Any]:
+    templates = {f"{one.task}/{one.language}/{one.template}": one.template_sha256 for one, _ in pairs if not reads}
     return {
         "seed": table.seed,
         "interval": {
@@ -160,6 +162,7 @@ def provenance(pairs: Sequence[Pair], table: Table, fingerprints: Mapping[str, A
             "groups": len(np.unique(table.groups)),
         },
         "templates": dict(sorted(templates.items())),
+        "reads": list(reads),
         "fingerprints": dict(fingerprints),
         "versions": _versions(),
     }

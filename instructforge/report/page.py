@@ -253,6 +253,7 @@ def _facts(value: Mapping[str, Any], words: Mapping[str, str]) -> list[tuple[str
     found = {
         words["fingerprints"]: provenance["fingerprints"],
         words["templates"]: {name: sha256[:16] for name, sha256 in provenance["templates"].items()},
+        words["reads"]: {str(place): name for place, name in enumerate(provenance["reads"], 1)},
         words["settings"]: training.get("settings") or {},
         words["counts"]: training.get("counts") or {},
     }

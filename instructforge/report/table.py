@@ -72,7 +72,8 @@ def _rows(report: Report) -> Iterator[tuple[str, ...]]:
         better = points(gain[name]["value"]) if name in gain and gain[name]["value"] is not None else ""
         yield "all", *_cells(name, figure), reached, better
     for kind in ("language", "template", "seen"):
-        for part in report.by.get(kind, ()):
+        parts = report.by.get(kind, [])
+        for part in parts if len(parts) > 1 or kind == "seen" else ():
             yield from _part_rows(printable(part["name"]), part["metrics"])
     if report.inverted:
         yield from _part_rows("inverted", report.inverted["metrics"])
@@ -91,6 +92,8 @@ def _cells(name: str, figure: Mapping[str, Any]) -> tuple[str, str, str, str]:
 
 
 def _remarks(report: Report) -> Iterator[str]:
+    if report.provenance["reads"]:
+        yield f"reads: {', '.join(map(printable, report.provenance['reads']))} (fields in this order; no template)"
     if report.baseline.get("answer"):
         where = "training" if report.baseline["counted_in"] == "train" else "test"
         answer = printable(report.baseline["answer"], 80)
