@@ -558,3 +558,12 @@ def test_a_token_that_would_reach_over_a_border_is_cut_there(tokenizer: str) -> 
     assert [label for label in features.labels if label != IGNORED] == [index for ids in expected for index in ids]
     assert trained_runs(features) == expected
     assert list(features.input_ids[: len(encoder.prompt_ids(row))]) == encoder.prompt_ids(row)
+
+
+def test_a_turn_that_begins_with_a_space_is_trained_whole() -> None:
+    encoder = encoder_for(QWEN3, "byte-fallback")
+    row = chat(("user", "?"), ("assistant", " yesyes"), ("user", "?"), ("assistant", "yes"))
+    features = encode(encoder, row, "all")
+    first = trained_runs(features)[0]
+    assert encoder.tokenizer.decode(first).strip() == "yesyes<|im_end|>"
+    assert list(features.input_ids[: len(encoder.prompt_ids(row))]) == encoder.prompt_ids(row)

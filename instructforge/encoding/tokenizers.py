@@ -102,7 +102,7 @@ class PieceTokenizer:
         if first is None or last is None or found.token_to_chars(first)[0] != start:
             first, last = _by_offsets(found.offsets, start, end)
         ids = found.ids[first : last + 1]
-        if not ids:
+        if not ids or (first > 0 and found.offsets[first - 1][1] > start):
             return None
         if ids[-1] in self.control_ids:  # no token reaches over a control token
             if first > 0 and found.ids[first - 1] in self.control_ids and found.token_to_chars(first - 1)[1] <= start:
