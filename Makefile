@@ -4,6 +4,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 export INSTRUCTFORGE_DATA ?=
+# Two processes with one thread each: what trains in the tests is too small for more.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .PHONY: quickstart quickstart-zh test check lint bench docs notebook clean help
 
@@ -21,10 +23,10 @@ quickstart-zh: $(STAMP)
 	$(BIN)/instructforge quickstart --language zh
 
 test: $(STAMP)
-	$(BIN)/python -m pytest --durations=15
+	$(PYTEST) --durations=15
 
 check: $(STAMP) lint
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -382,6 +382,7 @@ def test_a_check_that_breaks_off_is_a_finding(tmp_path: Path) -> None:
     assert "no words" in problems(plugin(tmp_path, tasks=[odd]))
 
 
+@pytest.mark.slow
 def test_an_installed_plugin_that_failed_is_checked_with_its_reason(tmp_path: Path) -> None:
     installation = Installation(tmp_path)
     installation.add("broken", "raise ValueError('no luck')")

@@ -231,6 +231,7 @@ def test_fields_are_read_in_their_order() -> None:
     assert question_and_passage(task, {**inputs, "history": None}, "context") == ("谁？", " The fox. ")
 
 
+@pytest.mark.slow
 @pytest.mark.models
 @pytest.mark.parametrize(
     ("model", "passage", "answer"),

@@ -20,6 +20,8 @@ from instructforge.errors import ConfigError, ContractMismatchError
 from instructforge.models.loading import load_causal, load_tokenizer
 from instructforge.training.causal import CausalTrainer
 
+pytestmark = pytest.mark.slow  # trains real, if tiny, models
+
 CHOICES = ("It is 4.", "It is 40.", "no", "not at all, I would say", "不知道")
 
 

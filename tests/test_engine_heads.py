@@ -32,6 +32,8 @@ from instructforge.tasks import Choice, Task
 from instructforge.training.heads.trainer import EncoderTrainer
 from instructforge.training.job import TrainingJob
 
+pytestmark = pytest.mark.slow  # trains real, if tiny, models
+
 
 def trained(folder: Path, task: Task, rows: Any, **options: Any) -> Path:
     base = save_tiny_bert(folder / "base")

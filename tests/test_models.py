@@ -356,6 +356,7 @@ needs_starters = pytest.mark.skipif(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.models
 @needs_starters
 class TestStarters:

@@ -16,6 +16,8 @@ from instructforge.training.causal import CausalTrainer
 from instructforge.training.job import TrainingJob
 from instructforge.training.loop import BatchOrder, seed_everything, seed_for_torch
 
+pytestmark = pytest.mark.slow  # trains real, if tiny, models
+
 STEPS, RATE, SEED = 20, 1e-3, 42
 TOLERANCE = 1e-5
 

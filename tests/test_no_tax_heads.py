@@ -22,6 +22,8 @@ from instructforge.training.heads.trainer import EncoderTrainer
 from instructforge.training.job import TrainingJob
 from instructforge.training.loop import BatchOrder, seed_everything
 
+pytestmark = pytest.mark.slow  # trains real, if tiny, models
+
 STEPS, BATCH, RATE, HEAD_RATE, DECAY, WARMUP, SEED = 20, 8, 5e-4, 1e-3, 0.01, 2, 42
 TOLERANCE = 1e-5
 

@@ -159,6 +159,7 @@ def _count_steps(monkeypatch: pytest.MonkeyPatch, crash_at: int | None) -> list[
     return steps
 
 
+@pytest.mark.slow
 def test_a_crash_before_any_step_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     forge = pairs_forge(tmp_path)
     write_jsonl(tmp_path / "one.jsonl", [pair(number % 90) for number in range(100)])
@@ -331,6 +332,7 @@ def children_of(pid: int) -> list[int]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads the process table from /proc")
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_no_worker_outlives_its_build(folder: Path, tmp_path: Path, how: signal.Signals) -> None:

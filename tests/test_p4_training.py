@@ -21,6 +21,8 @@ from instructforge.training import checkpoints
 from instructforge.training.causal import CausalTrainer
 from instructforge.training.loop import JOURNAL
 
+pytestmark = pytest.mark.slow  # trains real, if tiny, models
+
 SCRIPT = """
 import json, os, signal, sys, time
 from pathlib import Path

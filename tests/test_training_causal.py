@@ -28,6 +28,8 @@ from instructforge.training.folder import write_model_folder
 from instructforge.training.rows import IGNORED, TokenRows, pad_right
 from instructforge.training.settings import LoopSettings, read_settings
 
+pytestmark = pytest.mark.slow  # trains real, if tiny, models
+
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:

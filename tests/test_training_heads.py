@@ -47,6 +47,8 @@ from instructforge.training.heads.spans import ScoredWindow, best_spans, null_sc
 from instructforge.training.heads.trainer import EncoderTrainer
 from instructforge.training.job import TrainingJob
 
+pytestmark = pytest.mark.slow  # trains real, if tiny, models
+
 ROOT = Path(__file__).parent.parent
 
 
