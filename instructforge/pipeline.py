@@ -178,6 +178,8 @@ class Run:
         self.say(f"train: {trainer.name} on {len(job.train)} rows, {len(job.validation)} to validate, from {base}")
         with exclusive_lock(self.folder):
             result = trainer.train(job)
+        for notice in result.notices:
+            self.say(f"train: {notice}")
         write_json(self.folder / "training.json", attrs.asdict(result))
         self._finished("train", fingerprint, {"steps": result.steps, **result.counts, "best": dict(result.best)})
         return result
