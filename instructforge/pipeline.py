@@ -193,7 +193,7 @@ class Run:
             wanted = wanted[: plan.limit]
         path = self.folder / "predictions.jsonl"
         engine = self.engine()
-        fingerprint = sha256_of([engine.contract.sha256, self.manifest.fingerprint("build"), attrs.asdict(plan)])
+        fingerprint = self._prediction_fingerprint()
         if self.manifest.is_done("predict", fingerprint) and path.is_file():
             self.say(f"predict: done before, {len(wanted)} rows ({path})")
             return path
@@ -214,6 +214,11 @@ class Run:
         path = self.folder / "predictions.jsonl"
         if not path.is_file():
             raise ConfigError(f'"{self.folder}" has no predictions.\nRun `instructforge predict {self.folder}` first.')
+        if not self.manifest.is_done("predict", self._prediction_fingerprint()):
+            raise ConfigError(
+                f'the predictions in "{self.folder}" are not complete, or of another build, model or recipe.\n'
+                f"Run `instructforge predict {self.folder}` again."
+            )
         predictions = read_predictions(path)
         instructions = self.instructions(self.recipe.predict.split)[: len(predictions)]
         report = evaluate(
@@ -352,6 +357,10 @@ class Run:
         built = self.manifest.fingerprint("build")
         decoder = self.recipe.predict.decoder
         return sha256_of([built, self.recipe.model, trainer, settings, self.recipe.seed, decoder])
+
+    def _prediction_fingerprint(self) -> str:
+        stages = [self.manifest.fingerprint(stage) for stage in ("build", "train")]
+        return sha256_of([Contract.read(self.model_folder).sha256, *stages, attrs.asdict(self.recipe.predict)])
 
     def _answer_into(self, path: Path, wanted: Sequence[Instruction], engine: Engine, fingerprint: str) -> None:
         """Write a prediction for each instruction, a chunk at a time, going on after the last whole chunk."""

@@ -94,6 +94,18 @@ def test_raw_rows_are_answered_and_bad_ones_kept_apart(trained: Path, tmp_path: 
     assert json.loads(bad)["field"] == "hypothesis"
 
 
+def test_stale_predictions_are_not_scored(trained: Path, tmp_path: Path) -> None:
+    import shutil
+
+    copy = tmp_path / "run"
+    shutil.copytree(trained, copy)
+    call("predict", copy)
+    call("build", copy, "--task", "nli", "--train", trained.parent / "train.tsv", "--test", tsv(tmp_path / "t.tsv", 1))
+    assert "of another build" in call("evaluate", copy, code=2).output
+    call("predict", copy)
+    assert json.loads(call("evaluate", copy, "--json").stdout)["report"]["metrics"]["accuracy"]["n"] == 6
+
+
 def test_a_missed_gate_ends_with_1(trained: Path) -> None:
     call("predict", trained)
     missed = call("evaluate", trained, "--set", "evaluate.gates={accuracy: 1.1}", code=1)
