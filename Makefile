@@ -32,6 +32,7 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy $(wildcard plugins/*/instructforge_*)
 
 bench: $(STAMP) $(VENV)-peers/.installed
 	INSTRUCTFORGE_PEERS=$(CURDIR)/$(VENV)-peers/bin/python $(BIN)/python -m benchmarks

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from instructforge.encoding.fields import field_texts as field_texts
     from instructforge.encoding.stats import EncodingStats as EncodingStats
     from instructforge.encoding.tokenizers import tokenizer_sha256 as tokenizer_sha256
-    from instructforge.encoding.tokenizers import unknown_share as unknown_share
     from instructforge.encoding.windows import SpanWindow as SpanWindow
     from instructforge.encoding.windows import WindowEncoder as WindowEncoder
 
@@ -24,7 +23,6 @@ _HOMES = {
     "WindowEncoder": "windows",
     "field_texts": "fields",
     "tokenizer_sha256": "tokenizers",
-    "unknown_share": "tokenizers",
 }
 
 __all__ = [  # noqa: PLE0604

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from instructforge.files import sha256_of
 
-__all__ = ["PieceTokenizer", "tokenizer_sha256", "unknown_share"]
+__all__ = ["PieceTokenizer", "tokenizer_sha256"]
 
 _PROBES: Final = ("a", "Z", "7", "中", "é", "😀", "(")
 _GUARDS: Final = ("\n", "。", "a")
@@ -32,18 +32,6 @@ def tokenizer_sha256(tokenizer: Any) -> str:
         state = {"class": type(tokenizer).__name__, "vocab": tokenizer.get_vocab()}
     special = {key: str(value) for key, value in tokenizer.special_tokens_map.items()}
     return sha256_of({"state": state, "special": special})
-
-
-def unknown_share(tokenizer: Any, texts: Iterable[str]) -> tuple[float, int]:
-    """Return the share of unknown tokens in ``texts`` and the number of tokens it was counted over.
-
-    A tokenizer without an unknown token, such as a byte-level one, has a share of 0.
-    """
-    unknown, count, total = tokenizer.unk_token_id, 0, 0
-    for ids in PieceTokenizer(tokenizer).encode_all([text for text in texts if text]):
-        total += len(ids)
-        count += ids.count(unknown) if unknown is not None else 0
-    return (count / total if total else 0.0), total
 
 
 class PieceTokenizer:
