@@ -17,6 +17,7 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -173,7 +174,9 @@ def run(name: str, data: Path, model: Path) -> dict[str, Any]:
             work=folder / "work",
             settings=bar.settings,
         )
+        begun = time.process_time()
         result = EncoderTrainer().train(job)
+        cpu = time.process_time() - begun
         figure = share_right(folder / "model", bar.task, test)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -186,6 +189,7 @@ def run(name: str, data: Path, model: Path) -> dict[str, Any]:
         "train": result.counts["train"],
         "validation": result.counts["validation"],
         "seconds": round(result.seconds, 1),
+        "cpu_seconds": round(cpu, 1),
         "allowed_seconds": bar.seconds,
         "steps": result.steps,
         "notices": list(result.notices),
@@ -217,7 +221,8 @@ def main() -> int:
         mark = "reached" if found["reached"] else "MISSED"
         print(
             f"{name}: {found['figure']} {found['value']} (n={found['n']}, at least {found['least']}) "
-            f"in {found['seconds']} s, {found['steps']} steps, load {load:.1f}: {mark}",
+            f"in {found['seconds']} s ({found['cpu_seconds']} s of CPU), {found['steps']} steps, "
+            f"load {load:.1f}: {mark}",
             flush=True,
         )
         write_json(RESULTS, {"results": results, "versions": library_versions()})

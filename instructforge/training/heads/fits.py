@@ -86,8 +86,8 @@ def fit_labels(
     labels = torch.tensor([item.label for item in items])
     count, classes = len(train), model.head.out_features
 
-    def fit(upto: int, penalty: float) -> dict[str, Tensor]:
-        found = probe.fit_linear(features[:upto], labels[:upto], classes=classes, penalty=penalty)
+    def fit(upto: int, penalty: float, start: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
+        found = probe.fit_linear(features[:upto], labels[:upto], classes=classes, penalty=penalty, start=start)
         return {"weight": found.weight, "bias": found.bias}
 
     def judge(head: Mapping[str, Tensor]) -> dict[str, float]:
@@ -134,7 +134,7 @@ def fit_matches(
     labels = [item.label for item in items]
     count, prior = len(train), match_prior()
 
-    def fit(upto: int, penalty: float) -> dict[str, Tensor]:
+    def fit(upto: int, penalty: float, start: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
         return {"weights": probe.fit_weights(views[:upto], labels[:upto], prior=prior, penalty=penalty)}
 
     def judge(head: Mapping[str, Tensor]) -> dict[str, float]:
@@ -160,7 +160,7 @@ def _computed(
 
 
 def _choose(
-    fit: Callable[[int, float], dict[str, Tensor]],
+    fit: Callable[[int, float, Mapping[str, Tensor] | None], dict[str, Tensor]],
     judge: Callable[[Mapping[str, Tensor]], dict[str, float]],
     penalties: Iterable[float],
     fallback: float,
@@ -170,15 +170,28 @@ def _choose(
     refit: bool,
     by: str,
 ) -> FittedHead:
-    """Fit under each penalty, keep the one that validates best, then fit once more on all that may be used."""
+    """Fit under each penalty, keep the one that validates best, then fit once more on all that may be used.
+
+    From the heaviest penalty on, each fit starts from the one before, and two in a row that do no better end it: the
+    light ones take longest.
+    """
     if rows == train:
-        head = fit(train, fallback)
-        return FittedHead(figures={}, partial=head, final=head, penalty=fallback)
-    tried = []
+        only = fit(train, fallback, None)
+        return FittedHead(figures={}, partial=only, final=only, penalty=fallback)
+    best: tuple[tuple[float, float], float, dict[str, Tensor], dict[str, float]] | None = None
+    head: dict[str, Tensor] | None = None
+    worse = 0
     for penalty in penalties:
-        head = fit(train, penalty)
+        head = fit(train, penalty, head)
         figures = judge(head)
-        first = -figures["accuracy"] if by == "accuracy" else figures["loss"]
-        tried.append(((first, figures["loss"]), penalty, head, figures))
-    _, penalty, head, figures = min(tried, key=lambda one: one[0])
-    return FittedHead(figures=figures, partial=head, final=fit(rows, penalty) if refit else head, penalty=penalty)
+        rank = (-figures["accuracy"] if by == "accuracy" else figures["loss"], figures["loss"])
+        if best is None or rank < best[0]:
+            best, worse = (rank, penalty, head, figures), 0
+        else:
+            worse += 1
+        if worse == 2:
+            break
+    assert best is not None, "there is at least one penalty to try"
+    _, penalty, kept, figures = best
+    final = fit(rows, penalty, kept) if refit else kept
+    return FittedHead(figures=figures, partial=kept, final=final, penalty=penalty)
