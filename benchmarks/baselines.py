@@ -129,7 +129,7 @@ def squad64(data: Path) -> tuple[list[Instruction], list[Instruction]]:
     return rows, rows
 
 
-OVERFIT = {"epochs": 16, "learning_rate": 5e-4, "max_length": 256, "validation_share": 0}
+OVERFIT = {"epochs": 20, "learning_rate": 5e-4, "max_length": 256, "validation_share": 0}
 
 BARS = {
     "banking77": Bar(task=QA_CHOICE, rows=banking77, settings={}, figure="accuracy", least=0.92, seconds=180),
