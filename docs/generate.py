@@ -62,7 +62,7 @@ def meanings(kind: type) -> dict[str, str]:
     found: dict[str, str] = {}
     names: list[str] = []
     for line in (section.group(1) if section else "").splitlines():
-        head = re.match(r" {4}([\w, ]+): (.*)", line)
+        head = re.match(r" {4}(?=\S)([\w, ]+): (.*)", line)
         if head:
             names = [name.strip() for name in head.group(1).split(",")]
             found |= dict.fromkeys(names, head.group(2))

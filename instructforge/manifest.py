@@ -57,9 +57,15 @@ class Manifest:
         """Tell whether ``stage`` was finished from just these inputs."""
         return self.fingerprint(stage) == fingerprint
 
+    def is_of_this_build(self, stage: str) -> bool:
+        """Tell whether ``stage`` was done on what the folder holds now, not on an earlier build."""
+        return bool(self.read()["stages"].get(stage, {}).get("build", "") == self.fingerprint("build"))
+
     def finished(self, stage: str, fingerprint: str, *, plugins: Mapping[str, str], seed: int) -> None:
-        """Note that ``stage`` is done."""
+        """Note that ``stage`` is done, and on which build."""
         value = self.read()
         value["stages"][stage] = {"fingerprint": fingerprint}
+        if stage != "build":
+            value["stages"][stage]["build"] = self.fingerprint("build")
         value |= {"schema": SCHEMA, "seed": seed, "plugins": dict(plugins), "versions": library_versions()}
         write_json(self.path, value)

@@ -30,9 +30,10 @@ from attrs import frozen
 from instructforge.building import BuildResult, InstructionSet, build, read_ledger, split_names, used_templates
 from instructforge.contract import Contract
 from instructforge.data import Instruction, Prediction
-from instructforge.errors import ConfigError
+from instructforge.errors import ConfigError, did_you_mean
 from instructforge.files import canonical_json, exclusive_lock, sha256_of, write_json
 from instructforge.manifest import Manifest
+from instructforge.normalizers import ANSWER
 from instructforge.recipe import Recipe, recipe_from, with_overrides
 from instructforge.templates.library import TemplateLibrary
 from instructforge.training.job import TrainingJob, TrainingResult
@@ -91,7 +92,9 @@ class Run:
         say: Say = _silent,
         progress: Progress = _no_progress,
     ) -> Run:
-        """Open the folder of a run that was begun. ``overrides`` changes its recipe, for good.
+        """Open the folder of a run that was begun, with some keys of its recipe changed.
+
+        A stage that ends well writes the recipe that it was done by; one that fails leaves the folder's as it was.
 
         Raises:
             ConfigError: There is no run in the folder, or an override is wrong.
@@ -102,10 +105,7 @@ class Run:
         value = json.loads(path.read_text(encoding="utf-8"))
         base = Path(value.pop("base"))
         recipe = with_overrides(recipe_from(value, source=str(path)), overrides or {})
-        opened = cls(folder=folder, recipe=recipe, forge=forge, base=base, say=say, progress=progress)
-        if overrides:
-            opened.save()
-        return opened
+        return cls(folder=folder, recipe=recipe, forge=forge, base=base, say=say, progress=progress)
 
     @property
     def task(self) -> Task:
@@ -172,6 +172,7 @@ class Run:
         fingerprint = self._training_fingerprint(trainer.name)
         if self.manifest.is_done("train", fingerprint) and (self.folder / "training.json").is_file():
             Contract.read(self.model_folder)
+            self.save()
             self.say(f"train: done before with the same data and settings ({self.model_folder})")
             return _read_training(self.folder)
         job = self._job(base, family)
@@ -181,6 +182,7 @@ class Run:
         for notice in result.notices:
             self.say(f"train: {notice}")
         write_json(self.folder / "training.json", attrs.asdict(result))
+        self.save()
         self._finished("train", fingerprint, {"steps": result.steps, **result.counts, "best": dict(result.best)})
         return result
 
@@ -193,12 +195,15 @@ class Run:
             wanted = wanted[: plan.limit]
         path = self.folder / "predictions.jsonl"
         engine = self.engine()
+        self._refuse_another_build()
         fingerprint = self._prediction_fingerprint()
         if self.manifest.is_done("predict", fingerprint) and path.is_file():
+            self.save()
             self.say(f"predict: done before, {len(wanted)} rows ({path})")
             return path
         with exclusive_lock(self.folder):
             self._answer_into(path, wanted, engine, fingerprint)
+        self.save()
         self._finished("predict", fingerprint, {"rows": len(wanted)})
         return path
 
@@ -214,6 +219,7 @@ class Run:
         path = self.folder / "predictions.jsonl"
         if not path.is_file():
             raise ConfigError(f'"{self.folder}" has no predictions.\nRun `instructforge predict {self.folder}` first.')
+        self._refuse_another_build()
         if not self.manifest.is_done("predict", self._prediction_fingerprint()):
             raise ConfigError(
                 f'the predictions in "{self.folder}" are not complete, or of another build, model or recipe.\n'
@@ -239,8 +245,33 @@ class Run:
         self.forge.emit("run_finished", run=self.folder, report=report.to_json())
         return report
 
+    def check(self) -> None:
+        """Find what later stages would refuse, before any work is done.
+
+        Raises:
+            ConfigError: A gate is on no metric of the task; the trainer does not know a setting.
+        """
+        from instructforge.models import family_of, resolve
+
+        known = [*self.task.metric_names, "undecoded"]
+        problems = [
+            f"evaluate.gates.{name}: no metric of {self.task.name}. {did_you_mean(name, known)}"
+            for name in self.recipe.evaluate.gates
+            if name not in known
+        ]
+        if problems:
+            raise ConfigError(problems)
+        if self.recipe.predict.decoder:
+            self.forge.decoders.peek(self.recipe.predict.decoder)
+        if self.recipe.model:
+            trainer = self._trainer(family_of(resolve(self.recipe.model, forge=self.forge)))
+            check = getattr(trainer, "check_settings", None)  # a trainer of a plugin need not have it
+            if check is not None:
+                check(self.recipe.train.settings)
+
     def all(self) -> Report:
         """Carry out every stage in turn; return the report."""
+        self.check()
         self.build()
         self.train()
         self.predict()
@@ -267,7 +298,8 @@ class Run:
         engine = self.engine()
         work = self.folder / "work" / "answer"
         shutil.rmtree(work, ignore_errors=True)
-        plan = attrs.evolve(self.recipe.data, files=(), train=(), validation=(), test=tuple(inputs))
+        columns = {part: column for part, column in self.recipe.data.columns.items() if part != ANSWER}
+        plan = attrs.evolve(self.recipe.data, columns=columns, files=(), train=(), validation=(), test=tuple(inputs))
         settings = attrs.evolve(self.recipe.build_settings, limit=None, per_example=1)
         result = build(
             self.forge,
@@ -295,10 +327,15 @@ class Run:
         """Open the trained model.
 
         Raises:
-            ContractMismatchError: It is not the model that its contract describes, or there is none.
+            ConfigError: There is none.
+            ContractMismatchError: It is not the model that its contract describes.
         """
         from instructforge.engines import open_engine
 
+        if not (self.model_folder / "contract.json").is_file():
+            raise ConfigError(
+                f'"{self.folder}" has no trained model yet.\nRun `instructforge train {self.folder}`, to its end.'
+            )
         return open_engine(self.model_folder)
 
     def decoder(self, contract: Contract) -> Decoder:
@@ -357,6 +394,14 @@ class Run:
         built = self.manifest.fingerprint("build")
         decoder = self.recipe.predict.decoder
         return sha256_of([built, self.recipe.model, trainer, settings, self.recipe.seed, decoder])
+
+    def _refuse_another_build(self) -> None:
+        if not self.manifest.is_of_this_build("train"):
+            raise ConfigError(
+                f'the model in "{self.folder}" was trained on an earlier build of this folder.\n'
+                "Its test rows may be among those that it has learnt.\n"
+                f"Run `instructforge train {self.folder}` again, or answer raw rows with --input and --output."
+            )
 
     def _prediction_fingerprint(self) -> str:
         stages = [self.manifest.fingerprint(stage) for stage in ("build", "train")]

@@ -232,7 +232,7 @@ def recipe_from(value: Mapping[str, Any], overrides: Mapping[str, Any] | None = 
     try:
         return _converter.structure(merged, Recipe)
     except cattrs.errors.BaseValidationError as error:
-        raise ConfigError(cattrs.transform_error(error), source=source) from None
+        raise ConfigError(list(_values_refused(error)), source=source) from None
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
@@ -270,6 +270,18 @@ def _set(value: dict[str, Any], key_path: str, part: Any) -> None:
 
 
 # --- Checking, before anything is made: every problem, with its key path -------------------------------
+
+
+def _values_refused(error: BaseException) -> Iterator[str]:
+    """Yield what a class said of the values that it was given, out of cattrs' nested errors."""
+    if isinstance(error, ConfigError):
+        yield from error.problems
+    elif isinstance(error, BaseExceptionGroup):
+        for part in error.exceptions:
+            yield from _values_refused(part)
+    else:
+        yield printable(error)
+
 
 _SAID_AT_THE_TOP = ("seed", "language")
 

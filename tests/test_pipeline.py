@@ -101,9 +101,42 @@ def test_stale_predictions_are_not_scored(trained: Path, tmp_path: Path) -> None
     shutil.copytree(trained, copy)
     call("predict", copy)
     call("build", copy, "--task", "nli", "--train", trained.parent / "train.tsv", "--test", tsv(tmp_path / "t.tsv", 1))
+    for stage in ("evaluate", "predict"):
+        assert "earlier build" in call(stage, copy, code=2).output
+    call("train", copy)
     assert "of another build" in call("evaluate", copy, code=2).output
     call("predict", copy)
     assert json.loads(call("evaluate", copy, "--json").stdout)["report"]["metrics"]["accuracy"]["n"] == 6
+
+
+def test_a_stage_that_fails_leaves_the_recipe_as_it_was(trained: Path) -> None:
+    before = (trained / "recipe.json").read_bytes()
+    call("train", trained, "--set", "train.settings.epoch=1", code=2)
+    call("predict", trained, "--split", "vali", code=2)
+    assert (trained / "recipe.json").read_bytes() == before
+
+
+def test_raw_rows_may_have_columns_of_their_own(trained: Path, tmp_path: Path) -> None:
+    raw = tmp_path / "raw.tsv"
+    raw.write_text("eins\tzwei\nIt rains.\tIt is wet.\n", encoding="utf-8")
+    columns = ("--column", "premise=eins", "--column", "hypothesis=zwei")
+    call("predict", trained, "--input", raw, "--output", tmp_path / "out.jsonl", *columns)
+    assert len((tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()) == 1
+    assert "eins" not in (trained / "recipe.json").read_text(encoding="utf-8")
+
+
+def test_mistakes_of_later_stages_are_found_before_any_work(built: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "typo.yaml"
+    head = f"task: nli\ndata: {{train: {built.parent / 'train.tsv'}}}\nmodel: {save_tiny_bert(tmp_path / 'bert')}\n"
+    recipe.write_text(head + "train: {settings: {epoch: 1}}\n", encoding="utf-8")
+    assert 'Did you mean "epochs"?' in call("run", recipe, tmp_path / "run", code=2).output
+    recipe.write_text(head + "evaluate: {gates: {acuracy: 1}}\n", encoding="utf-8")
+    assert 'Did you mean "accuracy"?' in call("run", recipe, tmp_path / "run", code=2).output
+    recipe.write_text(head + "build: {per_example: 0, max_bad: -1}\n", encoding="utf-8")
+    said = call("run", recipe, tmp_path / "run", code=2).output
+    assert "per_example is 0" in said
+    assert "max_bad is -1" in said
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_missed_gate_ends_with_1(trained: Path) -> None:
@@ -148,6 +181,7 @@ def test_a_causal_model_goes_the_same_way(built: Path, tmp_path: Path) -> None:
         (("build", "RUN", "--task", "nli"), 2, "names no data"),
         (("build", "RUN", "--task", "nli", "--train", "none.tsv"), 1, "none.tsv"),
         (("train", "NOWHERE"), 2, "no run folder"),
+        (("build", "RUN", "--task", "nli", "--train", "x.tsv", "--language", "fr"), 1, "x.tsv"),
         (("evaluate", "NOWHERE"), 2, "no run folder"),
         (("run", "none.yaml"), 2, "cannot be read"),
         (("build", "RUN", "--task", "nli", "--train", "x", "--column", "premise"), 2, "KEY=VALUE"),

@@ -169,6 +169,12 @@ def _templates(library: TemplateLibrary, task: Task, settings: BuildSettings) ->
         TemplateError: One that the settings name is broken.
     """
     refs = library.refs(task=task.name)
+    spoken = sorted({ref.language for ref in refs})
+    if settings.language and spoken and settings.language not in spoken:
+        raise ConfigError(
+            f'the task "{task.name}" has no template in "{printable(settings.language, 40)}"; '
+            f"its templates are in: {', '.join(spoken)}"
+        )
     chosen = [ref for ref in refs if not settings.templates or any(_names(ask, ref.key) for ask in settings.templates)]
     for ask in settings.templates:
         if not any(_names(ask, ref.key) for ref in refs):

@@ -85,6 +85,10 @@ class LazyGroup(click.Group):
             return super().invoke(ctx)
         except InstructForgeError as error:
             _show(error, ctx)
+        except OSError as error:  # no room, no rights, a file where a folder should be
+            if error.filename is None:
+                raise
+            _show(InstructForgeError(f'"{error.filename}": {error.strerror}'), ctx)
         except ModuleNotFoundError as error:
             extra = extra_of(error.name)
             if extra is None:

@@ -84,7 +84,8 @@ def build(forge: Forge, folder: Path, settings: tuple[str, ...], as_json: bool, 
     """
     from instructforge.recipe import recipe_from
 
-    recipe = recipe_from(_recipe_values(data), _pairs(settings, "--set"), source="the command line")
+    values = _kept(folder) | _recipe_values(data)
+    recipe = recipe_from(values, _pairs(settings, "--set"), source="the command line")
     with running(forge, folder, recipe, base=Path()) as work:
         ledger = _build(work, quiet=as_json)
         if as_json:
@@ -113,6 +114,9 @@ def train(
 @RUN_FOLDER
 @click.option("--input", "inputs", multiple=True, metavar="FILE", help="Answer these raw rows instead of a split.")
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="File for their answers (JSONL).")
+@click.option(
+    "--column", "columns", multiple=True, metavar="FIELD=COLUMN", help="Where a field of the raw rows stands."
+)
 @click.option("--split", help="Split to answer (test).")
 @click.option("--decoder", metavar="NAME", help="Decoder; the one the model was trained for if left out.")
 @SET_OPTION
@@ -123,6 +127,7 @@ def predict(
     folder: Path,
     inputs: tuple[str, ...],
     output: Path | None,
+    columns: tuple[str, ...],
     split: str | None,
     decoder: str | None,
     settings: tuple[str, ...],
@@ -131,7 +136,10 @@ def predict(
     """Answer a split of RUN, or raw rows, with its trained model."""
     if bool(inputs) != bool(output):
         raise ConfigError("--input and --output go together")
+    if columns and not inputs:
+        raise ConfigError("--column says where the fields of --input stand; there is no --input")
     overrides = _pairs(settings, "--set") | _said({"predict.split": split, "predict.decoder": decoder})
+    overrides |= {"data.columns": _pairs(columns, "--column")} if columns else {}
     with _opened(forge, folder, overrides) as work:
         path = work.answer(inputs, output) if inputs and output else work.predict()
         if as_json:
@@ -166,6 +174,7 @@ def running(forge: Forge, folder: Path, recipe: Any, *, base: Path) -> Iterator[
 
 def carry_out(work: Run, *, as_json: bool = False, announce: Callable[[str], None] = lambda stage: None) -> None:
     """Carry a run through every stage, showing what each has done; ``announce`` is told of each beforehand."""
+    work.check()
     announce("build")
     _build(work, quiet=as_json)
     announce("train")
@@ -197,7 +206,8 @@ def _train(work: Run, *, quiet: bool) -> dict[str, Any]:
     result = work.train()
     best = ", ".join(f"{name} {value:.4g}" for name, value in result.best.items() if name != "step")
     if not quiet:
-        say(f"trained: {result.steps} steps in {result.seconds:.0f} s{f'; kept {best}' if best else ''}")
+        what = f"{result.steps} steps" if result.steps else "the head, on the model's features as they are,"
+        say(f"trained: {what} in {result.seconds:.0f} s{f'; kept {best} on validation rows' if best else ''}")
     return {"steps": result.steps, "counts": dict(result.counts), "best": dict(result.best)}
 
 
@@ -224,10 +234,19 @@ def _say_ledger(folder: Path, ledger: Mapping[str, Any]) -> None:
     say_table(("rows", "number"), list(_ledger_rows(ledger)), empty="nothing was read")
     splits = ", ".join(f"{part['instructions']} {name}" for name, part in ledger["splits"].items())
     say(f"instructions: {splits}, from {len(ledger['templates'])} templates")
-    for warning in ledger["warnings"]:
+    for warning in (*ledger["warnings"], *_doubts(ledger)):
         say_notice(warning)
     if ledger["totals"]["quarantined"]:
         say(f"quarantine: {folder / 'quarantine.jsonl'} (each row with its reason and fix)")
+
+
+def _doubts(ledger: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is allowed, and seldom meant."""
+    totals, train = ledger["totals"], ledger["splits"].get("train", {})
+    if totals["quarantined"] * 2 > totals["read"]:
+        yield f"{totals['quarantined']} of {totals['read']} rows are in quarantine; build.max_bad would refuse that"
+    if train and train["unlabelled"] == train["examples"]:
+        yield "no training row has an answer; name its column with --column answer=COLUMN"
 
 
 def _ledger_rows(ledger: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
@@ -238,6 +257,17 @@ def _ledger_rows(ledger: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
         yield from ((f"  {reason}", number) for reason, number in ledger[outcome].items())
     yield "unlabelled (of the built)", totals["unlabelled"]
     yield from ((f"mended: {note}", number) for note, number in ledger["notes"].items())
+
+
+def _kept(folder: Path) -> dict[str, Any]:
+    """Return what a run that is built anew keeps of its recipe: all that is not about the build."""
+    import json
+
+    path = folder / "recipe.json"
+    if not path.is_file():
+        return {}
+    value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return {name: value[name] for name in ("model", "train", "predict", "evaluate") if value.get(name)}
 
 
 def _recipe_values(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -81,6 +81,10 @@ class CausalTrainer:
     heads: ClassVar[tuple[str, ...]] = ("text", "choice", "span", "tags", "ranking")
     families: ClassVar[tuple[str, ...]] = ("causal",)
 
+    def check_settings(self, settings: Mapping[str, Any]) -> None:
+        """Raise ``ConfigError`` with every option that is unknown or wrong."""
+        read_settings(CausalSettings, settings)
+
     def train(self, job: TrainingJob) -> TrainingResult:
         """Train, write the model folder with its contract, and return what happened.
 

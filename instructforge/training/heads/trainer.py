@@ -43,6 +43,10 @@ class EncoderTrainer:
     heads: ClassVar[tuple[str, ...]] = ("choice", "span")
     families: ClassVar[tuple[str, ...]] = ("encoder",)
 
+    def check_settings(self, settings: Mapping[str, Any]) -> None:
+        """Raise ``ConfigError`` with every option that is unknown or wrong."""
+        asked_settings(settings)
+
     def train(self, job: TrainingJob) -> TrainingResult:
         """Train, write the model folder with its contract, and return what happened.
 
