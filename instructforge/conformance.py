@@ -385,10 +385,17 @@ def _templates_render(subject: _Subject, tally: _Tally) -> Iterator[str]:
             yield f"{template.key} × {example.id}: two renderings with one seed differ."
         if not instruction.completion.strip():
             yield f"{template.key} × {example.id}: the completion is empty."
+        if instruction.inverted is None and not _asks(instruction):
+            yield f"{template.key} × {example.id}: no field of the row stands in the prompt."
         yield from _leaks(task, template, example, instruction)
     for key, once in applied.items():
         if not once:
             yield f"{key}: it applies to no sample of its language, so it goes untested."
+
+
+def _asks(instruction: Instruction) -> bool:
+    """Tell whether any field of the row landed before the answer."""
+    return len(instruction.prompt) > 2 or any(one.message < len(instruction.prompt) for one in instruction.landings)
 
 
 def _leaks(task: Task, template: Template, example: Example, instruction: Instruction) -> Iterator[str]:

@@ -175,6 +175,8 @@ def test_templates_that_do_not_fit(tmp_path: Path, templates: dict[str, str], re
         ("{% block prompt %}{% if text == 'none' %}{{ text }}{% endif %}{% endblock %}"
          "{% block completion %}{{ answer }}{% endblock %}", "applies to no sample"),
         (TEMPLATE.replace("{{ text }}", "{{ text }}{{ 1 // 0 }}"), "mood/en/plain"),
+        ("{% block prompt %}Well?{% endblock %}{% block completion %}{{ answer }}{% endblock %}",
+         "no field of the row stands in the prompt"),
     ],
 )  # fmt: skip
 def test_templates_that_render_badly(tmp_path: Path, template: str, reason: str) -> None:
