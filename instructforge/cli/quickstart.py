@@ -20,7 +20,8 @@ __all__ = ["quickstart"]
 
 _MODELS = {"en": "minilm", "zh": "me5-small"}
 _CAUSAL = {
-    "train.settings": {"epochs": 1, "max_seconds": 120},
+    "train.settings": {"epochs": 1, "max_seconds": 120, "batch_size": 4, "accumulation": 1},
+    "predict.decoder": "choice-likelihood",
     "predict.limit": 40,
 }
 """What a causal model is given here: it is a hundred times the encoder's work, and this is a first look."""
@@ -33,7 +34,7 @@ _SAID = {
         "train": "train: fine-tune {model}",
         "predict": "predict: decode the model's output on test rows that it has never seen",
         "evaluate": "evaluate: score, with intervals; the page with plots is {page}",
-        "causal": "{model} writes its answers: LoRA for two minutes, then {limit} of the test rows, for want of time",
+        "causal": "{model}: LoRA for two minutes; then {limit} test rows, answered by the likelihood of each choice",
         "own": "Your own data, the same way:",
     },
     "zh": {
@@ -43,7 +44,7 @@ _SAID = {
         "train": "train：微调 {model}",
         "predict": "predict：在从未见过的测试行上解码模型的输出",
         "evaluate": "evaluate：评分并给出区间；带图的页面是 {page}",
-        "causal": "{model} 要把答案写出来：LoRA 训练两分钟，测试只取 {limit} 行，以节省时间",
+        "causal": "{model}：LoRA 训练两分钟，再按各选项的似然回答 {limit} 行测试数据",
         "own": "换成自己的数据，步骤一样：",
     },
 }
