@@ -207,6 +207,7 @@ def many(trained: Path, tmp_path: Path) -> Path:
     shutil.copytree(trained, run)
     test = tsv(tmp_path / "test.tsv", 400)
     call("build", run, "--task", "nli", "--train", trained.parent / "train.tsv", "--test", test)
+    call("train", run)
     return run
 
 
