@@ -587,7 +587,7 @@ def test_chinese_passages_are_read_by_a_model_without_token_types(tmp_path: Path
         )
         for number, (question, text) in enumerate(asked)
     ]
-    options = {"max_steps": 25, "batch_size": 4, "learning_rate": 5e-4, "validation_share": 0}
+    options = {"epochs": 160, "max_steps": 160, "batch_size": 4, "learning_rate": 2e-4, "validation_share": 0}
     EncoderTrainer().train(job(_starter("me5-small"), tmp_path, SPAN_TASK, rows, **options))
     outputs = list(open_engine(tmp_path / "model").outputs(rows, "spans"))
     found = [passage[output.spans[0].start : output.spans[0].end] for output in outputs if output.spans]
