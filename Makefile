@@ -7,11 +7,12 @@ export INSTRUCTFORGE_DATA ?=
 # Two processes with one thread each: what trains in the tests is too small for more.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: quickstart quickstart-zh test check lint bench docs notebook clean help
+.PHONY: quickstart quickstart-zh test bars check lint bench docs notebook clean help
 
 help:
 	@echo "make quickstart   set up, then build, train, decode, score and report on the data that is shipped"
-	@echo "make test         set up, then run every test"
+	@echo "make test         set up, then run every test but those of the next line"
+	@echo "make bars         train on real data until the figures are reached (minutes each)"
 	@echo "make check        linters, types and the fast tests (under 2 minutes)"
 	@echo "make bench        benchmarks; results go to benchmarks/results"
 	@echo "make docs         write the generated parts of docs/ anew"
@@ -23,10 +24,13 @@ quickstart-zh: $(STAMP)
 	$(BIN)/instructforge quickstart --language zh
 
 test: $(STAMP)
-	$(PYTEST) --durations=15
+	$(PYTEST) -m "not bar" --durations=15
+
+bars: $(STAMP)
+	$(PYTEST) -m bar --durations=0
 
 check: $(STAMP) lint
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow and not bar"
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -42,36 +42,42 @@ def instructforge_trainers() -> Iterator[Lazy]:
 def instructforge_decoders() -> Iterator[Lazy]:
     """Provide the decoders: from generated text, from likelihoods, and from a head's scores."""
     home = "instructforge.decoders"
-    yield Lazy("text", f"{home}:TextDecoder", summary="the generated text is the answer")
-    yield Lazy("choice", f"{home}:ChoiceDecoder", summary="reads a choice, or its letter, out of generated text")
+    yield Lazy("text", f"{home}.text:TextDecoder", summary="the generated text is the answer")
+    yield Lazy("choice", f"{home}.choice:ChoiceDecoder", summary="reads a choice, or its letter, out of generated text")
     yield Lazy(
         "choice-likelihood",
-        f"{home}:ChoiceLikelihoodDecoder",
+        f"{home}.choice:ChoiceLikelihoodDecoder",
         summary="the choice that the model finds likeliest, token for token",
     )
     yield Lazy(
         "choice-likelihood-characters",
-        f"{home}:CHARACTER_LIKELIHOOD",
+        f"{home}.choice:CHARACTER_LIKELIHOOD",
         summary="the same, character for character",
     )
     yield Lazy(
-        "choice-likelihood-none", f"{home}:WHOLE_LIKELIHOOD", summary="the same, as a whole, whatever its length"
+        "choice-likelihood-none", f"{home}.choice:WHOLE_LIKELIHOOD", summary="the same, as a whole, whatever its length"
     )
-    yield Lazy("choice-scores", f"{home}:ChoiceScoresDecoder", summary="the label that a model's head scores highest")
-    yield Lazy("span-text", f"{home}:SpanTextDecoder", summary="finds the generated text in the passage")
-    yield Lazy("span", f"{home}:SpanDecoder", summary="the best span of a model's head, or no answer")
+    yield Lazy(
+        "choice-scores", f"{home}.choice:ChoiceScoresDecoder", summary="the label that a model's head scores highest"
+    )
+    yield Lazy("span-text", f"{home}.span:SpanTextDecoder", summary="finds the generated text in the passage")
+    yield Lazy("span", f"{home}.span:SpanDecoder", summary="the best span of a model's head, or no answer")
 
 
 @hookimpl
 def instructforge_metrics() -> Iterator[Lazy]:
     """Provide the metrics of texts, choices and spans."""
     home = "instructforge.metrics"
-    yield Lazy("accuracy", f"{home}:Accuracy", summary="share of answers that are right")
-    yield Lazy("macro-f1", f"{home}:MacroF1", summary="F1 of each label, averaged over the labels")
-    yield Lazy("exact-match", f"{home}:ExactMatch", summary="share of texts equal to an answer but for case and spaces")
-    yield Lazy("token-f1", f"{home}:TokenF1", summary="overlap with the answer in words, or Chinese characters")
-    yield Lazy("squad-em", f"{home}:SquadExactMatch", summary="exact match as SQuAD (CMRC 2018 in Chinese) counts it")
-    yield Lazy("squad-f1", f"{home}:SquadF1", summary="F1 as SQuAD (CMRC 2018 in Chinese) counts it")
+    yield Lazy("accuracy", f"{home}.labels:Accuracy", summary="share of answers that are right")
+    yield Lazy("macro-f1", f"{home}.labels:MacroF1", summary="F1 of each label, averaged over the labels")
+    yield Lazy(
+        "exact-match", f"{home}.text:ExactMatch", summary="share of texts equal to an answer but for case and spaces"
+    )
+    yield Lazy("token-f1", f"{home}.text:TokenF1", summary="overlap with the answer in words, or Chinese characters")
+    yield Lazy(
+        "squad-em", f"{home}.span:SquadExactMatch", summary="exact match as SQuAD (CMRC 2018 in Chinese) counts it"
+    )
+    yield Lazy("squad-f1", f"{home}.span:SquadF1", summary="F1 as SQuAD (CMRC 2018 in Chinese) counts it")
 
 
 @hookimpl

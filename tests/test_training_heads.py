@@ -537,7 +537,7 @@ def baselines(monkeypatch: pytest.MonkeyPatch) -> Any:
     return baselines
 
 
-@pytest.mark.slow
+@pytest.mark.bar
 @pytest.mark.data
 @pytest.mark.models
 @pytest.mark.parametrize("bar", ["banking77", "squad-overfit"])
@@ -574,11 +574,12 @@ def test_choices_are_matched_above_chance_without_training_and_better_with() -> 
 def test_chinese_passages_are_read_by_a_model_without_token_types(tmp_path: Path) -> None:
     from instructforge.engines import open_engine
 
-    passage = "小明住在北京，他的猫叫花花。小红住在上海，她的狗叫豆豆。"
+    # Answers that end where the tokenizer's pieces end: "在北京" is one piece of its vocabulary.
+    passage = "小明家在南京，他的猫叫花花。小红去了上海，她的狗叫豆豆。"
     asked = [
-        ("小明住在哪里？", "北京"),
+        ("小明家在哪里？", "南京"),
         ("小红的狗叫什么？", "豆豆"),
-        ("谁住在上海？", "小红"),
+        ("谁去了上海？", "小红"),
         ("猫叫什么名字？", "花花"),
     ]
     rows = [
@@ -587,8 +588,8 @@ def test_chinese_passages_are_read_by_a_model_without_token_types(tmp_path: Path
         )
         for number, (question, text) in enumerate(asked)
     ]
-    options = {"epochs": 160, "max_steps": 160, "batch_size": 4, "learning_rate": 2e-4, "validation_share": 0}
+    options = {"epochs": 100, "max_steps": 100, "batch_size": 4, "learning_rate": 2e-4, "validation_share": 0}
     EncoderTrainer().train(job(_starter("me5-small"), tmp_path, SPAN_TASK, rows, **options))
     outputs = list(open_engine(tmp_path / "model").outputs(rows, "spans"))
     found = [passage[output.spans[0].start : output.spans[0].end] for output in outputs if output.spans]
-    assert all(text in span and len(span) <= len(text) + 1 for span, (_, text) in zip(found, asked, strict=True))
+    assert found == [text for _, text in asked]
