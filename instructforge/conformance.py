@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve, frozen
 
 from instructforge.components import Lazy, Normalizer
-from instructforge.data import NO_ANSWER, Answer, Example, Instruction, Origin, Output, Prediction, Row, SpanScore
+from instructforge.data import NO_ANSWER, Answer, Example, Instruction, Origin, Output, Prediction, Row
 from instructforge.errors import (
     DataError,
     InstructForgeError,
@@ -36,6 +36,7 @@ from instructforge.errors import (
 )
 from instructforge.plugincheck import KINDS, check_component
 from instructforge.plugins import Forge, PluginInfo
+from instructforge.roundtrip import round_trip_problems
 from instructforge.tasks import Choice, Sample, Span, Task
 
 if TYPE_CHECKING:
@@ -416,57 +417,10 @@ def _leaks(task: Task, template: Template, example: Example, instruction: Instru
 
 def _round_trips(subject: _Subject, tally: _Tally) -> Iterator[str]:
     for task, template, example, instruction in _renderings(subject):
-        if isinstance(instruction, TemplateError):
-            continue
-        tally()
-        where = f"{template.key} × {example.id}"
-        if instruction.inverted is not None:
-            wanted = str(example.inputs.get(instruction.inverted, "")).strip()
-            if instruction.completion.strip() != wanted:
-                yield f'{where}: the completion is not the field "{instruction.inverted}" that it declares.'
-            continue
-        for name in dict.fromkeys((task.decoder_name, task.target.head_decoder)):
-            yield from _decoded_wrong(subject, task, instruction, name, where)
-
-
-def _decoded_wrong(subject: _Subject, task: Task, instruction: Instruction, name: str, where: str) -> Iterator[str]:
-    if name not in subject.forge.decoders:
-        return  # the check of names has told
-    decoder = subject.forge.decoders.get(name)
-    output = _perfect_output(decoder.needs, task, instruction)
-    if output is None:
-        return
-    answer = instruction.example.answers[0]
-    (prediction,) = decoder.decode([output], [instruction], task)
-    if prediction.error is not None or prediction.answer is None:
-        yield f'{where}: decoder "{name}" cannot read "{_shown(output)}": {printable(prediction.error)}'
-    elif not task.target.equal(prediction.answer, answer):
-        yield (
-            f'{where}: decoder "{name}" reads "{_shown(output)}" as "{printable(prediction.answer, 80)}", '
-            f'not as "{printable(answer, 80)}".'
-        )
-
-
-def _shown(output: Output) -> str:
-    return printable(output.text if output.text is not None else "the right scores", 80)
-
-
-def _perfect_output(needs: str, task: Task, instruction: Instruction) -> Output | None:
-    """Return the output of a model that knows the answer; None where such an output cannot be made here."""
-    answer = instruction.example.answers[0]
-    if needs == "text":
-        return Output(text=instruction.completion)
-    if isinstance(task.target, Choice) and not task.target.multiple and instruction.labels:
-        scores = tuple(0.0 if label == answer else -9.0 for label in instruction.labels)
-        if needs == "label_scores":
-            return Output(label_scores=scores)
-        if needs == "choice_logprobs":
-            return Output(choice_logprobs=scores, choice_tokens=(1,) * len(scores))
-    if needs == "spans" and isinstance(task.target, Span) and not isinstance(answer, (str, tuple)):
-        if answer == NO_ANSWER:
-            return Output(spans=(SpanScore(0, 1, -9.0),), null_score=9.0)
-        return Output(spans=(SpanScore(answer.start, answer.end, 9.0),), null_score=-9.0)
-    return None
+        if not isinstance(instruction, TemplateError):
+            tally()
+            for problem in round_trip_problems(subject.forge, task, instruction):
+                yield f"{template.key} × {example.id}: {problem}"
 
 
 _JUNK_TEXTS = ("", " ", "\n\n", "\x00\x1b[31m", "?" * 5000, "これは答えではない", "A B C D", "{{ answer }}", "\ud800")

@@ -1,4 +1,4 @@
-"""For authors of plugins: ``check_plugin``, and the pytest fixture ``forge``.
+"""For authors of plugins: ``check_plugin``, ``check_data_set``, and the pytest fixture ``forge``.
 
 pytest loads this module in every run of a machine that has InstructForge, so it imports nothing of it at
 the top.
@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from instructforge.conformance import ConformanceError as ConformanceError
     from instructforge.conformance import ConformanceReport
     from instructforge.plugins import Forge
+    from instructforge.roundtrip import DataReport
 
-__all__ = ["ConformanceError", "ConformanceReport", "check_plugin", "forge"]
+__all__ = ["ConformanceError", "ConformanceReport", "check_data_set", "check_plugin", "forge"]
 
 
 def check_plugin(plugin: object, *, strict: bool = True) -> ConformanceReport:
@@ -37,6 +38,20 @@ def check_plugin(plugin: object, *, strict: bool = True) -> ConformanceReport:
     if strict and not report.ok:
         raise ConformanceError(report)
     return report
+
+
+def check_data_set(task: str, *sources: Any, records: int | None = None, **options: Any) -> DataReport:
+    """Prove that a data set is read whole, and that every template makes the round trip on every row of it.
+
+    Takes what ``instructforge.roundtrip.check_data_set`` takes: files (paths, or ``Source``s with options), the
+    number of ``records`` and of ``quarantined`` rows where they are known, a ``forge``, build ``settings``.
+
+    Raises:
+        DataSetError: A record is not accounted for, or a round trip fails. It is an ``AssertionError``.
+    """
+    from instructforge.roundtrip import check_data_set as checked
+
+    return checked(task, *sources, records=records, **options)
 
 
 @pytest.fixture
