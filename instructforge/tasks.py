@@ -233,31 +233,95 @@ class Tags:
         return ()
 
 
+def _one_of_relevances(ranking: Any, attribute: Any, value: Any) -> None:
+    if value not in ("order", "set"):
+        raise ConfigError(f'the relevance of a Ranking is "order" or "set", not {value!r}')
+
+
 @frozen(kw_only=True)
 class Ranking:
-    """An order of the items of the field ``from_field``, best first."""
+    """Some of the items of the field ``from_field``, best first.
+
+    An answer need not list every item: what it leaves out is of no relevance. A model writes one item a line.
+
+    Args:
+        from_field: The list-valued field that holds a row's items.
+        relevance: How an answer grades the items. ``order``: the last one listed has grade 1, the one before it
+            2, and so on up to the first. ``set``: every one listed has grade 1, and their order says nothing.
+
+    >>> Ranking(from_field="books").grades(("Emma", "Dune"), ["Dune", "Ulysses", "Emma"])
+    (1.0, 0.0, 2.0)
+    """
 
     from_field: str
+    relevance: str = field(default="order", validator=_one_of_relevances)
 
     head: ClassVar[str] = "ranking"
     decoder: ClassVar[str] = "ranking-text"
     head_decoder: ClassVar[str] = "ranking"
-    metrics: ClassVar[tuple[str, ...]] = ("ndcg",)
+    metrics: ClassVar[tuple[str, ...]] = ("ndcg", "mrr", "hit-at-1", "hit-at-5", "hit-at-10")
 
     def check(self, answer: Answer, inputs: Mapping[str, Any]) -> None:
         items = inputs[self.from_field]
-        if not isinstance(answer, tuple) or not set(answer) <= set(items) or len(set(answer)) != len(answer):
-            what = "the answer is not an order of the row's items"
-            raise DataError(what, rule="ranking-items", field="answer", fix="give some of the items, each once")
+        self._check_items(items)
+        if not isinstance(answer, tuple) or not answer:
+            what = f"the answer is {answer!r}, not a list of items"
+            raise DataError(what, rule="answer-type", field="answer", fix="give some of the items, best first")
+        known, seen = set(items), set()
+        for item in answer:
+            if item not in known or item in seen:
+                what = "stands twice in the answer" if item in seen else f"is not one of the {len(items)} items"
+                fix = f'give some of the items of "{self.from_field}", each once, letter for letter'
+                raise DataError(f'"{str(item)[:80]}" {what}', rule="ranking-items", field="answer", fix=fix)
+            seen.add(item)
+
+    def _check_items(self, items: Iterable[Any]) -> None:
+        """Refuse items that could not be told apart where each stands on a line of its own."""
+        lines: dict[str, str] = {}
+        for item in items:
+            line = _one_line(item) if isinstance(item, str) else ""
+            if not line:
+                what = f"an item is {item!r}, not a text"
+                raise DataError(what, rule="ranking-item", field=self.from_field, fix="give each item a name")
+            if line in lines:
+                what = f'"{line[:80]}" stands twice among the items'
+                fix = "list each item once; two that differ in spaces alone are one"
+                raise DataError(what, rule="ranking-alike", field=self.from_field, fix=fix)
+            lines[line] = item
 
     def equal(self, one: Answer, other: Answer) -> bool:
-        return one == other
+        """Tell whether two answers agree as far as both go: the shorter is the beginning of the longer.
+
+        A model head orders all of a row's items, and is right where it begins with those that the row lists.
+        """
+        if not (isinstance(one, tuple) and isinstance(other, tuple)):
+            return False
+        short, long = sorted((one, other), key=len)
+        begun = long[: len(short)]
+        return bool(short) and (set(short) == set(begun) if self.relevance == "set" else short == begun)
+
+    def grades(self, answer: Answer, items: Iterable[str]) -> tuple[float, ...]:
+        """Return how relevant each of ``items`` is by ``answer``; 0 for one that it does not list."""
+        listed = answer if isinstance(answer, tuple) else ()
+        grade = {
+            item: 1.0 if self.relevance == "set" else float(len(listed) - place) for place, item in enumerate(listed)
+        }
+        return tuple(grade.get(item, 0.0) for item in items)
 
     def words(self, answer: Answer, language: str) -> str:
-        return "\n".join(answer) if isinstance(answer, tuple) else str(answer)
+        return "\n".join(map(_one_line, answer)) if isinstance(answer, tuple) else _one_line(str(answer))
 
     def labels(self, inputs: Mapping[str, Any]) -> tuple[str, ...]:
         return tuple(inputs[self.from_field])
+
+
+def _one_line(item: str) -> str:
+    """Return an item with every run of spaces and line breaks as one space.
+
+    >>> _one_line(" War\\nand  Peace ")
+    'War and Peace'
+    """
+    return " ".join(item.split())
 
 
 @frozen
