@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from itertools import groupby
 from random import Random
@@ -390,7 +391,15 @@ def _draw(guard: Guard) -> Random:
     return guard.random
 
 
-@_filter("random", "choice")
+@_filter("choice")
+def _choice(guard: Guard, value: Any) -> Any:
+    """Draw an item, as ``random.choice`` does: of nothing, or of what has no places, there is no choice."""
+    if not isinstance(value, (str, list, tuple, range)) or not value:
+        raise GuardError("type", "there is nothing to choose from: choice takes a text or a list that is not empty")
+    return _draw(guard).choice(guard.listed(value))
+
+
+@_filter("random")
 def _random(guard: Guard, value: Any) -> Any:
     items = guard.listed(value)
     return _draw(guard).choice(items) if items else guard.undefined("No random item, sequence was empty.")
@@ -401,6 +410,31 @@ def _shuffle(guard: Guard, value: Any) -> list[Any]:
     items = guard.listed(value)
     _draw(guard).shuffle(items)
     return items
+
+
+@_filter("most_frequent")
+def _most_frequent(guard: Guard, value: Any) -> list[Any] | None:
+    """Return the items that occur most often, in order of appearance; none of nothing."""
+    if not isinstance(value, Stream) and not value:
+        return None
+    if type(value) is dict:
+        raise GuardError("type", "most_frequent takes a list, not a dict")
+    items = guard.listed(value)
+    guard.hold(100 * len(items))
+    for item in items:
+        if not guard.hashable(item):
+            raise TypeError(f"unhashable type: {type(item).__name__!r}")
+    counts = Counter(items)
+    most = max(counts.values(), default=0)
+    return [item for item, count in counts.items() if count == most]
+
+
+@_filter("highlight")
+def _highlight(guard: Guard, value: Any) -> str:
+    """Put a text into a coloured span of HTML, as promptsource's editor shows what a column gave."""
+    if not isinstance(value, str):
+        raise GuardError("type", "highlight takes a text")
+    return guard.concat(("<span style='color: #F08080'>", value, "</span>"))
 
 
 # --- Filters that look up attributes, filters or tests by name ---------------------------------------
@@ -534,7 +568,7 @@ def _map(context: Context, guard: Guard, value: Any, *args: Any, **named: Any) -
     elif not args:
         raise TypeError("map requires a filter argument")
     else:
-        chosen = _named_part(FILTERS, "filter", args[0])
+        chosen = _named_part(context.environment.filters, "filter", args[0])
 
         def apply(item: Any) -> Any:
             return chosen(context, item, *args[1:], **named)

@@ -5,7 +5,7 @@ at render, with no way to Python's internals. Task templates and the chat templa
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import CodeType, TracebackType
 from typing import Any
@@ -61,6 +61,10 @@ class BoundedEnvironment(Environment):
         limits: Bounds at load and of each render.
         strict: Whether an undefined name is an error wherever it is used.
         mutable: Whether templates may change their own lists and dicts.
+        trim: Whether the line break after a tag and the space before it are dropped.
+        final_newline: Whether a line break at the source's end is kept.
+        extended: Whether there are the tags ``do``, ``break``, ``continue`` and ``generation``.
+        filters: Filters beside those that all templates have.
         find: Gives the source of another template by its name, or None.
     """
 
@@ -73,19 +77,24 @@ class BoundedEnvironment(Environment):
         *,
         strict: bool = True,
         mutable: bool = True,
+        trim: bool = True,
+        final_newline: bool = False,
+        extended: bool = True,
+        filters: Mapping[str, Callable[..., Any]] | None = None,
         find: Callable[[str], str | None] | None = None,
     ) -> None:
         super().__init__(
-            trim_blocks=True,
-            lstrip_blocks=True,
+            trim_blocks=trim,
+            lstrip_blocks=trim,
+            keep_trailing_newline=final_newline,
             undefined=StrictUndefined if strict else Undefined,
-            extensions=[DoExtension, LoopControlExtension, GenerationExtension],
+            extensions=[DoExtension, LoopControlExtension, GenerationExtension] if extended else (),
             cache_size=0,
             optimized=False,
         )
         self.limits = limits
         self.guard = Guard(limits, self.undefined, mutable=mutable)
-        self.filters = dict(FILTERS)
+        self.filters = {**FILTERS, **(filters or {})}
         self.tests = TESTS  # type: ignore[assignment]
         self.globals = dict(GLOBALS)
         self.concat = self.guard.concat  # type: ignore[method-assign]
@@ -110,7 +119,7 @@ class BoundedEnvironment(Environment):
             )
         with self.loading(name):
             tree = self.parse(source, name)
-            _check_tree(tree, name, self.limits)
+            _check_tree(tree, name, self.limits, self.filters)
         return tree
 
     def code_of(self, tree: nodes.Template, name: str) -> Code:
@@ -265,7 +274,7 @@ def _refusal(name: str, rule: str, what: str, expected: str, fix: str) -> Templa
     return TemplateError(f'The template "{name}" is refused: {what}.\n{expected}\n{fix}', template=name, rule=rule)
 
 
-def _check_tree(tree: nodes.Template, name: str, limits: Limits) -> None:
+def _check_tree(tree: nodes.Template, name: str, limits: Limits, filters: Mapping[str, Any]) -> None:
     for count, node in enumerate(tree.find_all(nodes.Node)):
         if count >= limits.nodes:
             raise _refusal(
@@ -295,7 +304,7 @@ def _check_tree(tree: nodes.Template, name: str, limits: Limits) -> None:
                 "A template is Unicode text.",
                 "Write the character itself.",
             )
-        _check_name(node, name)
+        _check_name(node, name, filters)
 
 
 def _has_surrogate(node: nodes.Const | nodes.TemplateData) -> bool:
@@ -303,8 +312,8 @@ def _has_surrogate(node: nodes.Const | nodes.TemplateData) -> bool:
     return isinstance(text, str) and not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text)
 
 
-def _check_name(node: nodes.Node, name: str) -> None:
-    for kind, known, what in ((nodes.Filter, FILTERS, "filter"), (nodes.Test, TESTS, "test")):
+def _check_name(node: nodes.Node, name: str, filters: Mapping[str, Any]) -> None:
+    for kind, known, what in ((nodes.Filter, filters, "filter"), (nodes.Test, TESTS, "test")):
         if isinstance(node, kind) and node.name not in known:
             raise _refusal(
                 name,

@@ -21,10 +21,11 @@ from jinja2.utils import missing
 from instructforge.data import NO_ANSWER, Answer, Example, Instruction, Landing, Message
 from instructforge.errors import InstructForgeError, TemplateError, did_you_mean, printable
 from instructforge.files import sha256_of
-from instructforge.tasks import Choice, Task
+from instructforge.tasks import Choice, Ranking, Task
 from instructforge.templates.declarations import Declarations, chooses, take_declarations
-from instructforge.templates.drafts import InstructionDraft, LandingDraft, MessageDraft
+from instructforge.templates.drafts import InstructionDraft
 from instructforge.templates.guard import GuardError
+from instructforge.templates.landing import given_value, land, make_message
 from instructforge.templates.limits import Limits
 from instructforge.templates.methods import Function
 from instructforge.templates.names import mentions, names_in, nested_blocks, outside_blocks, stored_names
@@ -358,19 +359,6 @@ class _Values(dict[str, Any]):
         return missing
 
 
-def _message(role: str, content: str, *, trained: bool = False) -> Message:
-    made: Any = MessageDraft()
-    made.role = role
-    made.content = content
-    made.trained = trained
-    made.reasoning = None
-    made.tool_calls = ()
-    made.name = None
-    made.tool_call_id = None
-    made.__class__ = Message
-    return made  # type: ignore[no-any-return]
-
-
 def _does_something(node: nodes.Node) -> bool:
     return not isinstance(node, (nodes.Output, nodes.Block))
 
@@ -406,6 +394,7 @@ class _Writer:
         ]
         self._uses_turns = "turns" in plan.used or uses_all
         self._chooses = chooses(template.task)
+        self._ranks = isinstance(template.task.target, Ranking)
         self._uses_choices = uses_all or bool(plan.used & {"choices", "letters"})
         target = template.task.target
         self._fixed = target.labels({}) if isinstance(target, Choice) and target.options else None
@@ -473,16 +462,16 @@ class _Writer:
         messages: list[Message] = []
         landings: list[Landing] = []
         if self._system is not None:
-            content = self._land(*self._gather(self._system), 0, landings)
+            content = land(*self._gather(self._system), 0, landings)
             if content:
-                messages.append(_message("system", content))
+                messages.append(make_message("system", content))
         if self._uses_turns:
             self._write_turns(messages, landings)
         else:
-            content = self._land(*self._gather(self._prompt), len(messages), landings)
+            content = land(*self._gather(self._prompt), len(messages), landings)
             if not content:
                 raise GuardError("not-applicable", "the prompt is empty")
-            messages.append(_message("user", content))
+            messages.append(make_message("user", content))
         choices: tuple[str, ...] = ()
         trained = True
         if self._inverted:
@@ -494,8 +483,9 @@ class _Writer:
         else:
             completion = self._answered(example, values, len(messages), landings)
             trained = bool(example.answers)
-        affixes = ("", "") if self._plain or labels else self._around_answer(values, len(messages))
-        messages.append(_message("assistant", completion, trained=trained))
+        whole = self._plain or (labels and not self._ranks)
+        affixes = ("", "") if whole else self._around_answer(values, len(messages))
+        messages.append(make_message("assistant", completion, trained=trained))
         return self._instruction(example, tuple(messages), tuple(landings), labels, choices, affixes)
 
     def _instruction(
@@ -537,9 +527,9 @@ class _Writer:
                 made.marks = ((name, None, 0, len(value), True),) if value else ()
                 values[name] = made
             elif value is not None:
-                values[name] = _given(value, name, None, 0)
+                values[name] = given_value(value, name)
             elif optional:
-                values[name] = _given(empty, name, None, 0)
+                values[name] = given_value(empty, name)
         if not self._chooses:
             labels: tuple[str, ...] = ()
         else:
@@ -609,27 +599,6 @@ class _Writer:
                 guard.room(at)
         return "".join(parts), marks
 
-    def _land(self, text: str, marks: Sequence[Mark], message: int, landings: list[Landing]) -> str:
-        """Return ``text`` without the space around it, and note where the marks come to stand."""
-        content = text.strip()
-        size = len(content)
-        lead = 0 if size == len(text) else len(text) - len(text.lstrip())
-        for field, item, start, end, whole in marks:
-            begin, stop, exact = start - lead, end - lead, whole
-            if begin < 0 or stop > size:  # the space at an end was the field's own
-                begin, stop, exact = max(begin, 0), min(stop, size), False
-            if begin < stop:
-                made: Any = LandingDraft()
-                made.field = field
-                made.message = message
-                made.start = begin
-                made.end = stop
-                made.item = item
-                made.exact = exact
-                made.__class__ = Landing
-                landings.append(made)
-        return content
-
     def _write_turns(self, messages: list[Message], landings: list[Landing]) -> None:
         pieces: list[str | Turns] = []
         size = 0
@@ -647,7 +616,7 @@ class _Writer:
             marks = turn.text.marks if type(turn.text) is Traced else ()
             text = str(turn.text)
             if number == last or turn.joined:
-                text = self._land(text, marks, len(messages), landings)
+                text = land(text, marks, len(messages), landings)
             else:
                 for field, item, start, end, exact in marks:
                     if start < end:
@@ -701,7 +670,7 @@ class _Writer:
         assert self._completion is not None
         values["answer"] = words
         self._guard.random = None  # every completion of a row draws the same
-        return self._land(*self._gather(self._completion), message, landings)
+        return land(*self._gather(self._completion), message, landings)
 
     def _around_answer(self, values: dict[str, Any], message: int) -> tuple[str, str]:
         """Return what the completion puts before and after the answer; nothing where that cannot be told."""
@@ -721,10 +690,10 @@ class _Writer:
             raise GuardError("not-applicable", f'the row has no "{self._inverted}"')
         values[str(self._inverted)] = asked
         if self._completion is not None:
-            completion = self._land(*self._gather(self._completion), message, landings)
+            completion = land(*self._gather(self._completion), message, landings)
         else:
             marks = asked.marks if type(asked) is Traced else ()
-            completion = self._land(str(asked), marks, message, landings)
+            completion = land(str(asked), marks, message, landings)
         if not completion:
             raise GuardError("completion", "the completion is empty")
         return completion
@@ -755,22 +724,3 @@ def _letter(place: int) -> str:
         place, rest = divmod(place - 1, 26)
         name = chr(65 + rest) + name
     return name
-
-
-def _given(value: Any, field: str, item: int | None, deep: int) -> Any:
-    """Return a row's value as templates see it: texts marked, lists and dicts copied."""
-    if isinstance(value, str):
-        return traced(str(value), field, item)
-    if value is None or isinstance(value, (bool, int, float)):
-        return value
-    if deep > 20:
-        raise GuardError("depth", f'the field "{field}" is nested too deeply')
-    if isinstance(value, (list, tuple)):
-        items = (place if deep == 0 else item for place in range(len(value)))
-        return [_given(part, field, place, deep + 1) for part, place in zip(value, items, strict=True)]
-    if isinstance(value, Mapping):
-        return {
-            str(key): str(part) if key == "role" and isinstance(part, str) else _given(part, field, item, deep + 1)
-            for key, part in value.items()
-        }
-    raise GuardError("type", f'the field "{field}" holds a {type(value).__name__}, which no template can show')
