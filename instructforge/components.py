@@ -96,7 +96,10 @@ class Reader(Protocol):
     suffixes: tuple[str, ...]
 
     def accepts(self, path: Path, head: bytes) -> bool:
-        """Tell whether the file (or folder) looks like this format; ``head`` is its first 64 KiB, unpacked."""
+        """Tell whether the file (or folder) looks like this format; ``head`` is its first 64 KiB, unpacked.
+
+        Of a file in a zip archive, ``path`` ends in the name that it has there: look at its name, not behind it.
+        """
 
     def read(self, path: Path, options: Mapping[str, Any]) -> Iterator[RowOrError]:
         """Yield a ``Row`` for each record, or the ``DataError`` (with its origin) that says why it is none.
@@ -121,6 +124,9 @@ class Normalizer:
             normalizer that accepts the first rows, and refuses to choose where two do.
         summary: One line, for listings.
         wants: The columns or form that it reads, in words, for messages where none fits.
+        collects: Constants that come with the data, such as a closed set of ``labels``: name → function of a raw
+            row's values that yields what the row adds to it. Where neither a source nor its rows give such a constant,
+            the build reads all sources once before it begins, and every row gets the sorted list as that constant.
     """
 
     name: str
@@ -129,6 +135,7 @@ class Normalizer:
     accepts: Callable[[Mapping[str, Any]], bool] = field(kw_only=True)
     summary: str = field(default="", kw_only=True)
     wants: str = field(default="", kw_only=True)
+    collects: Mapping[str, Callable[[Mapping[str, Any]], Iterable[str]]] = field(factory=dict, kw_only=True)
 
 
 @frozen

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from instructforge.plugins import Forge
     from instructforge.tasks import Task
 
-__all__ = ["Run", "read_predictions"]
+__all__ = ["Progress", "Run", "Say", "no_progress", "read_predictions", "read_training", "silent", "trainer_for"]
 
 Say = Callable[[str], None]
 Progress = Callable[[str, int, "int | None"], None]
@@ -54,11 +54,11 @@ _ANSWERED_AT_ONCE = 256
 """Rows between two writes of predictions. A resumed run goes on at such a border, so that batches are the same."""
 
 
-def _silent(line: str) -> None:
+def silent(line: str) -> None:
     return None
 
 
-def _no_progress(stage: str, done: int, total: int | None) -> None:
+def no_progress(stage: str, done: int, total: int | None) -> None:
     return None
 
 
@@ -73,14 +73,16 @@ class Run:
         base: Folder from which the recipe's relative paths start.
         say: Called with a line for people, a few times a stage.
         progress: Called with (stage, done, total) as work goes on.
+        model_in: Where the model lies; the folder ``model`` of ``folder`` where left out.
     """
 
     folder: Path = attrs.field(converter=Path)
     recipe: Recipe
     forge: Forge
     base: Path = Path()
-    say: Say = _silent
-    progress: Progress = _no_progress
+    say: Say = silent
+    progress: Progress = no_progress
+    model_in: Path | None = None
 
     @classmethod
     def open(
@@ -89,8 +91,8 @@ class Run:
         *,
         forge: Forge,
         overrides: Mapping[str, Any] | None = None,
-        say: Say = _silent,
-        progress: Progress = _no_progress,
+        say: Say = silent,
+        progress: Progress = no_progress,
     ) -> Run:
         """Open the folder of a run that was begun, with some keys of its recipe changed.
 
@@ -113,7 +115,7 @@ class Run:
 
     @property
     def model_folder(self) -> Path:
-        return self.folder / "model"
+        return self.model_in or self.folder / "model"
 
     @property
     def manifest(self) -> Manifest:
@@ -152,7 +154,7 @@ class Run:
         result = build(self.forge, task, sources, self.folder, self.recipe.build_settings, progress=self.progress)
         for line in result.messages:
             self.say(line)
-        self._finished("build", sha256_of(result.ledger), result.ledger)
+        self.finished("build", sha256_of(result.ledger), result.ledger)
         return result
 
     def train(self) -> TrainingResult:
@@ -174,7 +176,7 @@ class Run:
             Contract.read(self.model_folder)
             self.save()
             self.say(f"train: done before with the same data and settings ({self.model_folder})")
-            return _read_training(self.folder)
+            return read_training(self.folder)
         job = self._job(base, family)
         self.say(f"train: {trainer.name} on {len(job.train)} rows, {len(job.validation)} to validate, from {base}")
         with exclusive_lock(self.folder):
@@ -183,7 +185,7 @@ class Run:
             self.say(f"train: {notice}")
         write_json(self.folder / "training.json", attrs.asdict(result))
         self.save()
-        self._finished("train", fingerprint, {"steps": result.steps, **result.counts, "best": dict(result.best)})
+        self.finished("train", fingerprint, {"steps": result.steps, **result.counts, "best": dict(result.best)})
         return result
 
     def predict(self) -> Path:
@@ -204,7 +206,7 @@ class Run:
         with exclusive_lock(self.folder):
             self._answer_into(path, wanted, engine, fingerprint)
         self.save()
-        self._finished("predict", fingerprint, {"rows": len(wanted)})
+        self.finished("predict", fingerprint, {"rows": len(wanted)})
         return path
 
     def evaluate(self) -> Report:
@@ -241,7 +243,7 @@ class Run:
             reads=self._reads(),
         )
         reporting.write(report, self.folder, language=self._page_language())
-        self._finished("evaluate", sha256_of(report.to_json()), {"report": "report.json"})
+        self.finished("evaluate", sha256_of(report.to_json()), {"report": "report.json"})
         self.forge.emit("run_finished", run=self.folder, report=report.to_json())
         return report
 
@@ -253,6 +255,19 @@ class Run:
         """
         from instructforge.models import family_of, resolve
 
+        self.check_names()
+        if self.recipe.model:
+            trainer = self._trainer(family_of(resolve(self.recipe.model, forge=self.forge)))
+            check = getattr(trainer, "check_settings", None)  # a trainer of a plugin need not have it
+            if check is not None:
+                check(self.recipe.train.settings)
+
+    def check_names(self) -> None:
+        """Find names in the recipe that nobody knows.
+
+        Raises:
+            ConfigError: A gate is on no metric of the task, or there is no such decoder.
+        """
         known = [*self.task.metric_names, "undecoded"]
         problems = [
             f"evaluate.gates.{name}: no metric of {self.task.name}. {did_you_mean(name, known)}"
@@ -263,11 +278,6 @@ class Run:
             raise ConfigError(problems)
         if self.recipe.predict.decoder:
             self.forge.decoders.peek(self.recipe.predict.decoder)
-        if self.recipe.model:
-            trainer = self._trainer(family_of(resolve(self.recipe.model, forge=self.forge)))
-            check = getattr(trainer, "check_settings", None)  # a trainer of a plugin need not have it
-            if check is not None:
-                check(self.recipe.train.settings)
 
     def all(self) -> Report:
         """Carry out every stage in turn; return the report."""
@@ -299,7 +309,15 @@ class Run:
         work = self.folder / "work" / "answer"
         shutil.rmtree(work, ignore_errors=True)
         columns = {part: column for part, column in self.recipe.data.columns.items() if part != ANSWER}
-        plan = attrs.evolve(self.recipe.data, columns=columns, files=(), train=(), validation=(), test=tuple(inputs))
+        plan = attrs.evolve(
+            self.recipe.data,
+            columns=columns,
+            constants={**self.recipe.data.constants, **_constants_of(read_ledger(self.folder))},
+            files=(),
+            train=(),
+            validation=(),
+            test=tuple(inputs),
+        )
         settings = attrs.evolve(self.recipe.build_settings, limit=None, per_example=1)
         result = build(
             self.forge,
@@ -346,24 +364,8 @@ class Run:
         return configured(self.forge.decoders.get(self.recipe.predict.decoder or contract.decoder), options)
 
     def _trainer(self, family: str) -> Trainer:
-        """Return the trainer that the recipe or the task names, or the one that fits model and target.
-
-        Raises:
-            ConfigError: None fits, or more than one does.
-        """
         named = self.recipe.train.trainer or self.task.trainer
-        if named:
-            return self.forge.trainers.get(named)
-        head = self.task.target.head
-        known = [self.forge.trainers.get(name) for name in self.forge.trainers]
-        fitting = [trainer for trainer in known if family in trainer.families and head in trainer.heads]
-        if len(fitting) == 1:
-            return fitting[0]
-        names = ", ".join(trainer.name for trainer in fitting or known)
-        raise ConfigError(
-            f"{'several trainers fit' if fitting else 'no trainer fits'} a {family} model with a target of "
-            f'"{head}": {names}.\nName one with train.trainer.'
-        )
+        return trainer_for(self.forge, family, self.task.target.head, named)
 
     def _decoder_name(self, family: str) -> str:
         own = self.task.decoder_name if family == "causal" else self.task.target.head_decoder
@@ -439,10 +441,29 @@ class Run:
         languages = {instruction.language for instruction in self.instructions(self.recipe.predict.split)[:200]}
         return "zh" if languages == {"zh"} else "en"
 
-    def _finished(self, stage: str, fingerprint: str, summary: Mapping[str, Any]) -> None:
+    def finished(self, stage: str, fingerprint: str, summary: Mapping[str, Any]) -> None:
         plugins = {info.name: info.version for info in self.forge.plugins}
         self.manifest.finished(stage, fingerprint, plugins=plugins, seed=self.recipe.seed)
         self.forge.emit("stage_finished", run=self.folder, stage=stage, summary=summary)
+
+
+def trainer_for(forge: Forge, family: str, head: str, named: str | None = None) -> Trainer:
+    """Return the trainer of that name, or the one that fits a model's family and a target's head.
+
+    Raises:
+        ConfigError: None fits, or more than one does.
+    """
+    if named:
+        return forge.trainers.get(named)
+    known = [forge.trainers.get(name) for name in forge.trainers]
+    fitting = [trainer for trainer in known if family in trainer.families and head in trainer.heads]
+    if len(fitting) == 1:
+        return fitting[0]
+    names = ", ".join(trainer.name for trainer in fitting or known)
+    raise ConfigError(
+        f"{'several trainers fit' if fitting else 'no trainer fits'} a {family} model with a target of "
+        f'"{head}": {names}.\nName one with train.trainer.'
+    )
 
 
 def _resume_at(path: Path, state: Path, fingerprint: str) -> int:
@@ -471,11 +492,19 @@ def _predictions(path: Path) -> Iterator[Prediction]:
             yield Prediction.from_json(json.loads(line))
 
 
+def _constants_of(ledger: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the constants that the rows were built with, those collected from the data included."""
+    found: dict[str, Any] = {}
+    for source in reversed(ledger["sources"]):
+        found |= source["constants"]
+    return found
+
+
 def _training_json(folder: Path) -> dict[str, Any] | None:
     path = folder / "training.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
-def _read_training(folder: Path) -> TrainingResult:
+def read_training(folder: Path) -> TrainingResult:
     value = _training_json(folder) or {}
     return TrainingResult(**value | {"log": tuple(value.get("log", ()))})

@@ -26,6 +26,7 @@ import attrs
 from attrs import define, frozen
 
 from instructforge import __version__
+from instructforge.building.collecting import with_collected
 from instructforge.building.inputs import Input, open_inputs
 from instructforge.building.ledger import (
     LEDGER,
@@ -132,8 +133,9 @@ def build(
     found = forge.tasks.get(task) if isinstance(task, str) else task
     chosen = settings or BuildSettings()
     with exclusive_lock(Path(out)), _disk_full_explained(Path(out)):
-        inputs = open_inputs(forge, found, sources, Path(out))
+        inputs, collected = with_collected(open_inputs(forge, found, sources, Path(out)))
         templates, warnings = _templates(forge.templates if library is None else library, found, chosen)
+        warnings += collected
         identity = _identity(forge, found, inputs, chosen, templates)
         run = _Build(Path(out), found, inputs, chosen, templates, warnings, identity, progress)
         return run.result(checkpoint_s)

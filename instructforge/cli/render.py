@@ -154,27 +154,38 @@ def _examples(
     columns: Mapping[str, str],
 ) -> Iterator[Example]:
     """Yield the good examples of a file; say why others are none."""
+    from instructforge.building.collecting import collected_values
     from instructforge.normalizers import choose, map_columns
     from instructforge.readers import choose_reader
 
-    rows = iter(choose_reader(path, forge.readers, reader).read(path, {}))
+    found = choose_reader(path, forge.readers, reader)
+    rows = iter(found.read(path, {}))
     first = list(islice(rows, _FIRST_ROWS))
     good = [Row(map_columns(row.values, columns), row.origin) for row in first if isinstance(row, Row)]
     if normalizer is None:
         chosen = choose(task, forge.normalizers_for(task), good, source=str(path))
     else:
         chosen = forge.normalizers.get(normalizer)
+    constants = {
+        name: sorted(
+            collected_values(found.read(path, {}), chosen, name, columns=columns, constants={}, label=str(path))
+        )
+        for name in chosen.collects
+    }
     for row in chain(first, rows):
-        yield from _normalised(task, chosen, row, columns)
+        yield from _normalised(task, chosen, row, columns, {name: given for name, given in constants.items() if given})
 
 
-def _normalised(task: Task, normalizer: Normalizer, row: RowOrError, columns: Mapping[str, str]) -> Iterator[Example]:
+def _normalised(
+    task: Task, normalizer: Normalizer, row: RowOrError, columns: Mapping[str, str], constants: Mapping[str, Any]
+) -> Iterator[Example]:
     from instructforge.normalizers import map_columns
 
     try:
         if isinstance(row, DataError):
             raise row
-        made = normalizer.function(Row(map_columns(row.values, columns), row.origin))
+        values = map_columns(row.values, columns)
+        made = normalizer.function(Row({**constants, **values} if constants else values, row.origin))
         for number, example in enumerate([made] if isinstance(made, Example) else made):
             task.check(example)
             yield _with_place(example, row, number)

@@ -1,4 +1,4 @@
-"""One JSON document: a list of objects, an object that holds such a list, or one object alone.
+"""One JSON document: a list of objects, an object that holds such a list or its records by their keys, or one object.
 
 The document is cut into its records by brackets and quotes as it streams by, and each record is parsed by
 itself: memory holds one record, and a bad one does not take the others with it.
@@ -6,18 +6,19 @@ itself: memory holds one record, and a bad one does not take the others with it.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from instructforge.components import RowOrError
 from instructforge.data import Origin, Row
-from instructforge.errors import DataError, printable
+from instructforge.errors import ConfigError, DataError, printable
 from instructforge.readers.jsonl import JsonlReader
-from instructforge.readers.jsonvalue import excerpt, parse_object, too_long
+from instructforge.readers.jsonvalue import excerpt, not_text, parse_object, too_long
 from instructforge.readers.opening import Limits, file_error, open_unpacked
 
 __all__ = ["JsonReader", "JsonStream", "Piece"]
@@ -40,6 +41,8 @@ class Piece:
 
     raw: bytes | None
     offset: int
+    name: bytes | None = None
+    """The record's key as it is written, quotes and all, where the document is an object of records."""
 
 
 class JsonStream:
@@ -191,10 +194,19 @@ class _Kept:
 
 
 class JsonReader:
-    """Reads a JSON document record by record."""
+    """Reads a JSON document record by record.
+
+    Args:
+        list_as: For readers of special forms, in which a record is a list: the name under which it stands in its row.
+        key_as: For readers of special forms: an object whose members are lists of records. All of them are read, and
+            the name of its list stands in each row under this name.
+    """
 
     name = "json"
     suffixes = (".json",)
+
+    def __init__(self, *, list_as: str = "", key_as: str = "") -> None:
+        self._list_as, self._key_as = list_as, key_as
 
     def accepts(self, path: Path, head: bytes) -> bool:
         """Tell whether it is one document: a list, or an object that is not one of many lines."""
@@ -202,15 +214,25 @@ class JsonReader:
         return start == b"[" or (start == b"{" and not JsonlReader().accepts(path, head))
 
     def read(self, path: Path, options: Mapping[str, Any]) -> Iterator[RowOrError]:
-        """Yield a row for each record; ``options["key"]`` names the list where an object holds several."""
-        limits = Limits.take(options, reader=self.name, known=("key",))
+        """Yield a row for each record.
+
+        ``options["key"]`` names the list where an object holds several. An object whose members are objects of one
+        shape is taken for records by their keys (``{"d1": {…}, "d2": {…}}``); each key becomes the record's ``id``,
+        or its ``key`` where it has an ``id`` of its own. ``options["keyed"]`` says so of any object, and names the
+        column.
+        """
+        limits = Limits.take(options, reader=self.name, known=("key", "keyed"))
+        wanted, keyed = _text_option(options, "key"), _text_option(options, "keyed")
+        if wanted is not None and keyed is not None:
+            raise ConfigError("key names a list of records, keyed an object of them: give one of the two options")
+        columns = ("id", "key") if keyed is None else (keyed,)
         count = 0
         with open_unpacked(path, limits) as handle:
             stream = JsonStream(handle, limits.max_record_bytes)
             try:
-                for piece in _records(stream, options.get("key")):
+                for key, piece in self._pieces(stream, options):
                     count += 1
-                    yield _row(piece, Origin(path.name, count), limits)
+                    yield self._read(piece, key, Origin(path.name, count), limits)
                 if stream.peek():
                     raise _Broken(f"goes on after its end, at byte {stream.offset}")
             except _Broken as error:
@@ -223,27 +245,75 @@ class JsonReader:
         if not count:
             raise file_error(path, "holds no records", rule="no-records", fix="leave it out, or fetch it again")
 
+    def _pieces(self, stream: JsonStream, options: Mapping[str, Any]) -> Iterator[tuple[str, Piece]]:
+        if self._key_as and stream.peek() == b"{":
+            yield from _lists_by_key(stream)
+        else:
+            yield from (("", piece) for piece in _records(stream, options.get("key")))
+
+    def _read(self, piece: Piece, key: str, origin: Origin, limits: Limits) -> RowOrError:
+        listed = self._list_as and piece.raw is not None and piece.raw[:1] == b"["
+        if listed:  # as a member of an object it is parsed like any other record
+            name = json.dumps(self._list_as).encode()
+            piece = Piece(b"{" + name + b":" + (piece.raw or b"") + b"}", piece.offset - len(name) - 2)
+        found = _row(piece, origin, limits)
+        if self._key_as and isinstance(found, Row):
+            return Row({self._key_as: key, **found.values}, origin)
+        return found
+
 
 class _Ambiguous(Exception):
-    """Two lists of objects stand side by side."""
+    """There is more than one way to see records in the document."""
 
 
-def _row(piece: Piece, origin: Origin, limits: Limits) -> RowOrError:
+def _text_option(options: Mapping[str, Any], name: str) -> str | None:
+    value = options.get(name)
+    if value is not None and not (isinstance(value, str) and value):
+        raise ConfigError(f'the option {name} is "{printable(value, 40)}", not a name')
+    return value
+
+
+def _row(piece: Piece, origin: Origin, limits: Limits, columns: Sequence[str]) -> RowOrError:
     if piece.raw is None:
         return too_long(origin, limits.max_record_bytes)
     try:
-        return Row(parse_object(piece.raw, origin, limits, offset=piece.offset), origin)
+        values = parse_object(piece.raw, origin, limits, offset=piece.offset)
+        return Row(values if piece.name is None else _with_key(values, piece, origin, limits, columns), origin)
     except DataError as error:
         return error
 
 
-def _records(stream: JsonStream, key: str | None) -> Iterator[Piece]:
+def _with_key(
+    values: dict[str, Any], piece: Piece, origin: Origin, limits: Limits, columns: Sequence[str]
+) -> dict[str, Any]:
+    """Return a record with its key in the first of ``columns`` that it has not filled itself."""
+    key = parse_object(b'{"key":' + (piece.name or b'""') + b"}", origin, limits, offset=piece.offset)["key"]
+    for column in columns:
+        own = values.get(column)
+        if own is None:
+            return {column: key, **{name: value for name, value in values.items() if name != column}}
+        if str(own) == key:
+            return values
+    raise DataError(
+        f'the record "{printable(key, 80)}" has a "{columns[-1]}" of its own, "{printable(values[columns[-1]], 80)}"',
+        rule="key-taken",
+        field=columns[-1],
+        fix="name another column for the keys with the reader's option keyed",
+        origin=origin,
+        raw=excerpt(piece.raw or b""),
+    )
+
+
+def _records(stream: JsonStream, key: str | None, limits: Limits, *, always_keyed: bool) -> Iterator[Piece]:
     if stream.peek() == b"[":
         yield from _items(stream)
-    elif stream.peek() == b"{":
-        yield from _of_object(stream, key)
-    else:
+    elif stream.peek() != b"{":
         raise _Broken("is neither a list nor an object")
+    elif always_keyed:
+        stream.take(b"{")
+        yield from _by_key(stream)
+    else:
+        yield from _of_object(stream, key, limits)
 
 
 def _items(stream: JsonStream) -> Iterator[Piece]:
@@ -256,34 +326,113 @@ def _items(stream: JsonStream) -> Iterator[Piece]:
         yield stream.value()
 
 
-def _of_object(stream: JsonStream, wanted: str | None) -> Iterator[Piece]:
-    """Yield the items of the list that an object holds; the object itself where it holds none."""
-    passed: list[bytes] | None = []
-    """The members so far, until a list turns up; None where they are too long to be one record."""
-    found: list[str] = []
+def _of_object(stream: JsonStream, wanted: str | None, limits: Limits) -> Iterator[Piece]:
+    """Yield the records of an object: the items of its list, its members by their keys, or itself."""
+    members = _Members(limits)
+    found = ""
     start = stream.offset
     stream.take(b"{")
     empty = stream.peek() == b"}"
     while not empty:
-        name_piece = _name(stream)
-        name = excerpt(name_piece)[1:-1]
-        if name == wanted if wanted is not None else stream.peek() == b"[" and stream.second() == b"{":
-            found.append(name)
-            if len(found) > 1:
-                raise _Ambiguous(f'more than one list of objects: "{found[0]}" and "{printable(name, 80)}"')
+        name = _name(stream)
+        shown = excerpt(name)[1:-1]
+        if shown == wanted if wanted is not None else _begins_list(stream):
+            if found:
+                raise _Ambiguous(f'more than one list of objects: "{found}" and "{printable(shown, 80)}"')
+            found = shown or '""'
             yield from _items(stream)
-            passed = None
         else:
-            passed = _passed(passed, name_piece, stream.value())
+            members.add(evolve(stream.value(), name=name))
+            if wanted is None and not found and members.are_records:
+                yield from members.pieces
+                if stream.take(b",}") == b",":
+                    yield from _by_key(stream)
+                return
         if stream.take(b",}") == b"}":
             break
     else:
         stream.take(b"}")
-    if found:
-        return
-    if wanted is not None:
+    if wanted is not None and not found:
         raise _Ambiguous(f'no list "{printable(wanted, 80)}"')
-    yield Piece(None if passed is None else b"{" + b",".join(passed) + b"}", start)
+    if not found:
+        yield members.whole(start)
+
+
+def _begins_list(stream: JsonStream) -> bool:
+    return stream.peek() == b"[" and stream.second() == b"{"
+
+
+def _by_key(stream: JsonStream) -> Iterator[Piece]:
+    """Yield the members of an object, after its opening bracket or a comma, each with its key."""
+    if stream.peek() == b"}":
+        stream.take(b"}")
+        return
+    while True:
+        name = _name(stream)
+        if _begins_list(stream):
+            shown = printable(excerpt(name)[1:-1], 80)
+            raise _Ambiguous(f'records by their keys, and among them a list of objects, "{shown}"')
+        yield evolve(stream.value(), name=name)
+        if stream.take(b",}") == b"}":
+            return
+
+
+class _Members:
+    """The members of an object up to now, kept until it shows what the object is.
+
+    They are kept as far as one record may be long. Members that are all objects, of which the first two that can be
+    read have most of their keys in common, are records; so are objects that are too long together for one record.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._size = 0
+        self._objects = True
+        self._keys: list[frozenset[str]] = []
+        self.pieces: list[Piece] = []
+
+    @property
+    def are_records(self) -> bool:
+        if not self._objects or len(self.pieces) < 2:
+            return False
+        return self._too_long or (len(self._keys) == 2 and _alike(*self._keys))
+
+    @property
+    def _too_long(self) -> bool:
+        return self._size > self._limits.max_record_bytes
+
+    def add(self, piece: Piece) -> None:
+        """Take one more member."""
+        raw = piece.raw
+        self._size += len(piece.name or b"") + (self._limits.max_record_bytes if raw is None else len(raw)) + 1
+        self._objects &= raw is None or raw.startswith(b"{")
+        if self._too_long and not self._objects:
+            self.pieces.clear()
+            return
+        self.pieces.append(piece)
+        if self._objects and len(self._keys) < 2:
+            self._keys += self._keys_of(piece)
+
+    def _keys_of(self, piece: Piece) -> list[frozenset[str]]:
+        """Return the keys of an object, in a list; an empty one where it cannot be read."""
+        if piece.raw is None:
+            return []
+        try:
+            return [frozenset(parse_object(piece.raw, Origin(""), self._limits))]
+        except DataError:
+            return []
+
+    def whole(self, start: int) -> Piece:
+        """Return all of them as one record, without its bytes where they are too many."""
+        if self._too_long:
+            return Piece(None, start)
+        parts = ((piece.name or b'""') + b":" + (piece.raw or b"") for piece in self.pieces)
+        return Piece(b"{" + b",".join(parts) + b"}", start)
+
+
+def _alike(one: frozenset[str], other: frozenset[str]) -> bool:
+    """Tell whether two records have at least half of their keys in common."""
+    return bool(one & other) and 2 * len(one & other) >= len(one | other)
 
 
 def _name(stream: JsonStream) -> bytes:
@@ -292,11 +441,3 @@ def _name(stream: JsonStream) -> bytes:
     raw = stream.value().raw
     stream.take(b":")
     return raw or b'""'
-
-
-def _passed(members: list[bytes] | None, name: bytes, value: Piece) -> list[bytes] | None:
-    """Return the members with one more, or None once they are too long together."""
-    if members is None or value.raw is None:
-        return None
-    members.append(name + b":" + value.raw)
-    return members
