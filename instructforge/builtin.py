@@ -62,6 +62,15 @@ def instructforge_decoders() -> Iterator[Lazy]:
     )
     yield Lazy("span-text", f"{home}.span:SpanTextDecoder", summary="finds the generated text in the passage")
     yield Lazy("span", f"{home}.span:SpanDecoder", summary="the best span of a model's head, or no answer")
+    yield Lazy(
+        "ranking-text", f"{home}.ranking:RankingTextDecoder", summary="reads an order of items out of generated text"
+    )
+    yield Lazy(
+        "ranking-likelihood",
+        f"{home}.ranking:RankingLikelihoodDecoder",
+        summary="items by how likely the model finds each as the whole answer",
+    )
+    yield Lazy("ranking", f"{home}.ranking:RankingDecoder", summary="items by the scores of a model's head")
 
 
 @hookimpl
@@ -78,6 +87,19 @@ def instructforge_metrics() -> Iterator[Lazy]:
         "squad-em", f"{home}.span:SquadExactMatch", summary="exact match as SQuAD (CMRC 2018 in Chinese) counts it"
     )
     yield Lazy("squad-f1", f"{home}.span:SquadF1", summary="F1 as SQuAD (CMRC 2018 in Chinese) counts it")
+    yield Lazy("ndcg", f"{home}.ranking:Ndcg", summary="gain of a ranking, discounted by rank, over the best possible")
+    yield Lazy("ndcg-at-5", f"{home}.ranking:NDCG_AT_5", summary="the same over the first 5 items")
+    yield Lazy("ndcg-at-10", f"{home}.ranking:NDCG_AT_10", summary="the same over the first 10 items")
+    yield Lazy("mrr", f"{home}.ranking:MeanReciprocalRank", summary="one over the rank of the item to be found")
+    yield Lazy("hit-at-1", f"{home}.ranking:HIT_AT_1", summary="share of rows whose item to be found is ranked first")
+    yield Lazy("hit-at-5", f"{home}.ranking:HIT_AT_5", summary="share of rows with it among the first 5")
+    yield Lazy("hit-at-10", f"{home}.ranking:HIT_AT_10", summary="share of rows with it among the first 10")
+    written = f"{home}.generation"
+    yield Lazy("bleu", f"{written}:Bleu", summary="BLEU of the corpus by sacrebleu, from 0 to 1", extra="metrics")
+    yield Lazy("chrf", f"{written}:ChrF", summary="chrF2 of the corpus by sacrebleu, from 0 to 1", extra="metrics")
+    yield Lazy("rouge-1", f"{written}:Rouge1", summary="F1 over words, or Chinese characters", extra="metrics")
+    yield Lazy("rouge-2", f"{written}:Rouge2", summary="F1 over pairs of words, or of characters", extra="metrics")
+    yield Lazy("rouge-l", f"{written}:RougeL", summary="F1 of the longest common subsequence", extra="metrics")
 
 
 @hookimpl

@@ -15,7 +15,7 @@ from attrs import Factory, frozen
 from instructforge.building import BuildSettings, InstructionSet, Source, build, split_names
 from instructforge.data import NO_ANSWER, Example, Instruction, Output, SpanScore
 from instructforge.errors import TemplateError, printable
-from instructforge.tasks import Choice, Span, Task
+from instructforge.tasks import Choice, Ranking, Span, Task
 
 if TYPE_CHECKING:
     from instructforge.plugins import Forge
@@ -71,9 +71,17 @@ def perfect_output(needs: str, task: Task, instruction: Instruction) -> Output |
     """Return the output of a model that knows the answer; None where such an output cannot be made here."""
     answer = instruction.example.answers[0]
     if needs == "text":
-        return Output(text=instruction.completion)
+        last = instruction.messages[-1]
+        return Output(text=last.content, reasoning=last.reasoning, tool_calls=last.tool_calls)
     if isinstance(task.target, Choice) and not task.target.multiple and instruction.labels:
         scores = tuple(0.0 if label == answer else -9.0 for label in instruction.labels)
+        if needs == "label_scores":
+            return Output(label_scores=scores)
+        if needs == "choice_logprobs":
+            return Output(choice_logprobs=scores, choice_tokens=(1,) * len(scores))
+    if isinstance(task.target, Ranking) and isinstance(answer, tuple):
+        ranked = {item: -float(place) for place, item in enumerate(answer)}
+        scores = tuple(ranked.get(label, -1000.0) for label in instruction.labels)
         if needs == "label_scores":
             return Output(label_scores=scores)
         if needs == "choice_logprobs":

@@ -9,6 +9,7 @@ A decoder's options are its attributes; ``options_of`` states them for the contr
 
 from instructforge.decoders.base import configured, options_of
 from instructforge.decoders.choice import ChoiceDecoder, ChoiceLikelihoodDecoder, ChoiceScoresDecoder
+from instructforge.decoders.ranking import RankingDecoder, RankingLikelihoodDecoder, RankingTextDecoder
 from instructforge.decoders.span import SpanDecoder, SpanTextDecoder
 from instructforge.decoders.text import TextDecoder, per_text
 
@@ -16,6 +17,9 @@ __all__ = [
     "ChoiceDecoder",
     "ChoiceLikelihoodDecoder",
     "ChoiceScoresDecoder",
+    "RankingDecoder",
+    "RankingLikelihoodDecoder",
+    "RankingTextDecoder",
     "SpanDecoder",
     "SpanTextDecoder",
     "TextDecoder",

@@ -20,6 +20,8 @@ __all__ = [
     "ChoiceDecoder",
     "ChoiceLikelihoodDecoder",
     "ChoiceScoresDecoder",
+    "checked_scores",
+    "softmax",
 ]
 
 
@@ -80,7 +82,12 @@ def _refuse_if_cut(text: str, label: str, forms: ChoiceForms) -> None:
             raise DecodingError(f'"{printable(text, 80)}" may be the beginning of "{printable(completion, 80)}"')
 
 
-def _checked_scores(scores: Sequence[float] | None, labels: Sequence[str], what: str) -> Sequence[float]:
+def checked_scores(scores: Sequence[float] | None, labels: Sequence[str], what: str) -> Sequence[float]:
+    """Return ``scores``, one number for each label.
+
+    Raises:
+        DecodingError: The engine gave none, too few or too many, or what is no number.
+    """
     if scores is None:
         raise DecodingError(f"the engine gave no {what}")
     if len(scores) != len(labels) or not labels:
@@ -90,7 +97,8 @@ def _checked_scores(scores: Sequence[float] | None, labels: Sequence[str], what:
     return scores
 
 
-def _softmax(scores: Sequence[float]) -> list[float]:
+def softmax(scores: Sequence[float]) -> list[float]:
+    """Return scores as shares of one; those that are infinitely high share it all."""
     top = max(scores)
     if math.isinf(top):  # infinitely likely, or nothing possible at all: share what there is
         powers = [float(score == top) for score in scores]
@@ -102,7 +110,7 @@ def _softmax(scores: Sequence[float]) -> list[float]:
 
 def _best(labels: Sequence[str], scores: Sequence[float]) -> Prediction:
     """Answer with the label that scores highest, the first of equals; scores become shares of one."""
-    shares = dict(zip(labels, _softmax(scores), strict=True))
+    shares = dict(zip(labels, softmax(scores), strict=True))
     answer = labels[max(range(len(scores)), key=scores.__getitem__)]
     return answered(answer, score=shares[answer], scores=shares)
 
@@ -141,10 +149,10 @@ class ChoiceLikelihoodDecoder:
 
     def _read(self, output: Output, instruction: Instruction, task: Task) -> Prediction:
         forms = _forms(instruction, task)
-        logprobs = _checked_scores(output.choice_logprobs, forms.labels, "likelihoods")
+        logprobs = checked_scores(output.choice_logprobs, forms.labels, "likelihoods")
         lengths: Sequence[int] = [1] * len(logprobs)
         if self.normalize == "tokens":
-            lengths = [int(n) for n in _checked_scores(output.choice_tokens, forms.labels, "token counts")]
+            lengths = [int(n) for n in checked_scores(output.choice_tokens, forms.labels, "token counts")]
         elif self.normalize == "characters":
             lengths = [len(completion) for completion in forms.completions]
         return _best(forms.labels, [value / max(length, 1) for value, length in zip(logprobs, lengths, strict=True)])
@@ -173,7 +181,7 @@ class ChoiceScoresDecoder:
 
         def _read(output: Output, instruction: Instruction) -> Prediction:
             labels = _labels(instruction, task)
-            scores = _checked_scores(output.label_scores, labels, "label scores")
+            scores = checked_scores(output.label_scores, labels, "label scores")
             return self._above(labels, scores) if several else _best(labels, scores)
 
         return each(outputs, instructions, _read)
