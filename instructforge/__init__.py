@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from instructforge.data import Output as Output
     from instructforge.data import Prediction as Prediction
     from instructforge.data import Row as Row
+    from instructforge.data import Reply as Reply
     from instructforge.data import SpanAnswer as SpanAnswer
     from instructforge.errors import DataError as DataError
     from instructforge.errors import InstructForgeError as InstructForgeError

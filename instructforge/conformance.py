@@ -384,7 +384,7 @@ def _templates_render(subject: _Subject, tally: _Tally) -> Iterator[str]:
         again = template.render(example, seed=1)
         if again.to_json() != instruction.to_json():
             yield f"{template.key} × {example.id}: two renderings with one seed differ."
-        if not instruction.completion.strip():
+        if not (instruction.completion.strip() or instruction.messages[-1].tool_calls):
             yield f"{template.key} × {example.id}: the completion is empty."
         if instruction.inverted is None and not _asks(instruction):
             yield f"{template.key} × {example.id}: no field of the row stands in the prompt."

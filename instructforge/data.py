@@ -5,7 +5,7 @@ Every type is frozen. What goes to disk has ``to_json`` and ``from_json``, exact
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from attrs import field, frozen
@@ -25,6 +25,7 @@ __all__ = [
     "Output",
     "Prediction",
     "Preference",
+    "Reply",
     "Row",
     "SpanAnswer",
     "SpanScore",
@@ -78,21 +79,74 @@ class SpanAnswer:
 NO_ANSWER = SpanAnswer("", -1)
 """The labelled answer "the passage does not say". An *unlabelled* example has no answers at all."""
 
-Answer: TypeAlias = "str | SpanAnswer | tuple[str, ...]"
-"""``str`` for Text and Choice, ``SpanAnswer`` for Span, a tuple of labels or items for the others."""
+
+def _as_calls(value: Iterable[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
+    return tuple(value)
+
+
+@frozen
+class Reply:
+    """An assistant's answer that is more than text.
+
+    Attributes:
+        text: What it says; empty where it only calls tools.
+        reasoning: What it thought first, kept apart from the answer. It does not count when answers are compared.
+        tool_calls: Calls in the form of the OpenAI chat API, arguments as an object; see ``instructforge.chats``.
+        weight: 0 where the model is not to learn it, 1 where it is; None leaves that to the recipe.
+    """
+
+    text: str
+    reasoning: str | None = field(default=None, kw_only=True)
+    tool_calls: tuple[Mapping[str, Any], ...] = field(default=(), kw_only=True, converter=_as_calls)
+    weight: int | None = field(default=None, kw_only=True)
+
+    @property
+    def calls(self) -> tuple[tuple[str, Any], ...]:
+        """Name and arguments of each call: what makes two calls the same, whatever their ids."""
+        found = (call.get("function") for call in self.tool_calls)
+        functions = (function if isinstance(function, Mapping) else {} for function in found)
+        return tuple((function.get("name", ""), function.get("arguments", {})) for function in functions)
+
+    def same(self, other: Reply) -> bool:
+        """Tell whether another reply says the same and calls the same; ids, reasoning and weight aside."""
+        return self.text.strip() == other.text.strip() and self.calls == other.calls
+
+    def to_json(self) -> dict[str, Any]:
+        value: dict[str, Any] = {"text": self.text}
+        optional = {
+            "reasoning": self.reasoning,
+            "tool_calls": [dict(call) for call in self.tool_calls] or None,
+            "weight": self.weight,
+        }
+        return value | {key: part for key, part in optional.items() if part is not None}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        return cls(
+            value["text"],
+            reasoning=value.get("reasoning"),
+            tool_calls=tuple(value.get("tool_calls") or ()),
+            weight=value.get("weight"),
+        )
+
+
+Answer: TypeAlias = "str | Reply | SpanAnswer | tuple[str, ...]"
+"""``str`` or ``Reply`` for Text, ``str`` for Choice, ``SpanAnswer`` for Span, a tuple of labels or items else."""
 
 
 def answer_to_json(answer: Answer | None) -> Any:
-    """Return ``answer`` as JSON: a string, a list, or an object with ``text`` and ``start``."""
+    """Return ``answer`` as JSON: a string, a list, or an object (a span has ``start``, a reply has none)."""
     if isinstance(answer, SpanAnswer):
         return {"text": answer.text, "start": answer.start}
+    if isinstance(answer, Reply):
+        return answer.to_json()
     return list(answer) if isinstance(answer, tuple) else answer
 
 
 def answer_from_json(value: Any) -> Answer | None:
     """Return the answer that ``answer_to_json`` wrote."""
     if isinstance(value, Mapping):
-        return SpanAnswer(value["text"], value["start"])
+        return SpanAnswer(value["text"], value["start"]) if "start" in value else Reply.from_json(value)
     return tuple(value) if isinstance(value, list) else value
 
 
@@ -151,6 +205,8 @@ class Message:
         role: ``system``, ``user``, ``assistant`` or ``tool``.
         content: The text; empty where the turn is tool calls only.
         trained: Whether the model learns to write this turn.
+        weight: What the data say of that, which counts before everything else: 1 to learn it, 0 not to; None where
+            they say nothing.
         reasoning: What the assistant thought before it answered, kept apart from the answer.
         tool_calls: Calls in the form of the OpenAI chat API.
         name, tool_call_id: As in the OpenAI chat API.
@@ -163,6 +219,7 @@ class Message:
     tool_calls: tuple[Mapping[str, Any], ...] = ()
     name: str | None = None
     tool_call_id: str | None = None
+    weight: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         value: dict[str, Any] = {"role": self.role, "content": self.content, "trained": self.trained}
@@ -171,6 +228,7 @@ class Message:
             "tool_calls": [dict(call) for call in self.tool_calls] or None,
             "name": self.name,
             "tool_call_id": self.tool_call_id,
+            "weight": self.weight,
         }
         return value | {key: part for key, part in optional.items() if part is not None}
 
@@ -184,12 +242,14 @@ class Message:
             tool_calls=tuple(value.get("tool_calls") or ()),
             name=value.get("name"),
             tool_call_id=value.get("tool_call_id"),
+            weight=value.get("weight"),
         )
 
     def to_chat(self) -> dict[str, Any]:
         """Return the turn as a chat template expects it: a dict without our own marks."""
         value = self.to_json()
         del value["trained"]
+        value.pop("weight", None)
         if "reasoning" in value:
             value["reasoning_content"] = value.pop("reasoning")
         return value
@@ -248,6 +308,7 @@ class Instruction:
         inverted: The field that an inverted template asks for, else None.
         affixes: What the template's completion puts before and after the answer; a decoder takes it off. Choices
             have it in them.
+        tools: Schemas of the tools that the assistant may call, for the chat template's ``tools``.
     """
 
     example: Example
@@ -262,6 +323,7 @@ class Instruction:
     cuttable: tuple[str, ...] = ()
     inverted: str | None = None
     affixes: tuple[str, str] = ("", "")
+    tools: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def id(self) -> str:
@@ -278,7 +340,7 @@ class Instruction:
         return self.messages[-1].content
 
     def to_json(self) -> dict[str, Any]:
-        return {
+        value = {
             "example": self.example.to_json(),
             "task": self.task,
             "language": self.language,
@@ -292,6 +354,7 @@ class Instruction:
             "inverted": self.inverted,
             "affixes": list(self.affixes),
         }
+        return value | ({"tools": [dict(tool) for tool in self.tools]} if self.tools else {})
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
@@ -308,6 +371,7 @@ class Instruction:
             cuttable=tuple(value["cuttable"]),
             inverted=value["inverted"],
             affixes=tuple(value.get("affixes", ("", ""))),
+            tools=tuple(value.get("tools", ())),
         )
 
 
@@ -352,14 +416,20 @@ class Output:
     """What a model said of one instruction, before it is decoded. An engine fills what the decoder needs.
 
     Attributes:
-        text: The generated text, without the stop token.
+        text: The generated text, without the stop token, and without what is read out of it as reasoning or tool calls.
         finished: Whether the model stopped by itself, rather than at the limit of new tokens.
         choice_logprobs: Log-likelihood of each of the instruction's choices, in their order.
         choice_tokens: Number of tokens of each choice.
         label_scores: Score of each of the instruction's labels, in their order, from a model's head.
+        tag_scores: For each of the row's tokens, the log-probability of each of its tags, in the order of the
+            target's ``tags``.
         spans: Best spans, best first.
         null_score: Score of "no answer", on the same scale as the spans' scores.
         error: Why the model could not be asked, such as a prompt that does not fit; nothing else is filled then.
+        reasoning: What the model thought before its answer.
+        tool_calls: The tools that it calls, in the form of a ``Reply``'s.
+        raw: All that it wrote, where ``text`` is not all of it.
+        notes: What else there is to know of it, for the prediction.
     """
 
     text: str | None = None
@@ -367,9 +437,14 @@ class Output:
     choice_logprobs: tuple[float, ...] | None = None
     choice_tokens: tuple[int, ...] | None = None
     label_scores: tuple[float, ...] | None = None
+    tag_scores: tuple[tuple[float, ...], ...] | None = None
     spans: tuple[SpanScore, ...] | None = None
     null_score: float | None = None
     error: str | None = None
+    reasoning: str | None = None
+    tool_calls: tuple[Mapping[str, Any], ...] = ()
+    raw: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 @frozen(kw_only=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import Factory, frozen
 
 from instructforge.building import BuildSettings, InstructionSet, Source, build, split_names
-from instructforge.data import NO_ANSWER, Example, Instruction, Output, SpanScore
+from instructforge.data import NO_ANSWER, Example, Instruction, Output, SpanAnswer, SpanScore
 from instructforge.errors import TemplateError, printable
 from instructforge.tasks import Choice, Ranking, Span, Task
 
@@ -86,7 +86,7 @@ def perfect_output(needs: str, task: Task, instruction: Instruction) -> Output |
             return Output(label_scores=scores)
         if needs == "choice_logprobs":
             return Output(choice_logprobs=scores, choice_tokens=(1,) * len(scores))
-    if needs == "spans" and isinstance(task.target, Span) and not isinstance(answer, (str, tuple)):
+    if needs == "spans" and isinstance(task.target, Span) and isinstance(answer, SpanAnswer):
         if answer == NO_ANSWER:
             return Output(spans=(SpanScore(0, 1, -9.0),), null_score=9.0)
         return Output(spans=(SpanScore(answer.start, answer.end, 9.0),), null_score=-9.0)

@@ -8,15 +8,30 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from functools import cache
+from inspect import signature
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeAlias, runtime_checkable
 
 from attrs import field, frozen
 
-from instructforge.data import NO_ANSWER, Answer, Example, Origin, SpanAnswer, answer_from_json
+from instructforge.data import NO_ANSWER, Answer, Example, Origin, Reply, SpanAnswer, answer_from_json
 from instructforge.errors import ConfigError, DataError
+from instructforge.tagging import entities, slices, write_entities
 
-__all__ = ["Choice", "Field", "Ranking", "Sample", "Span", "Tags", "Target", "Task", "Text", "read_samples"]
+__all__ = [
+    "Choice",
+    "Field",
+    "Ranking",
+    "Sample",
+    "Span",
+    "Tags",
+    "Target",
+    "Task",
+    "Text",
+    "answer_words",
+    "read_samples",
+]
 
 Words: TypeAlias = Mapping[str, str]
 """The words for one thing in each language: ``{"en": "yes", "zh": "是"}``."""
@@ -45,15 +60,33 @@ class Target(Protocol):
         """Tell whether two answers are the same answer."""
 
     def words(self, answer: Answer, language: str) -> str:
-        """Return what a model writes for ``answer``: the template variable ``answer``."""
+        """Return what a model writes for ``answer``: the template variable ``answer``.
+
+        A target whose words depend on the row takes ``inputs`` as a third argument; see ``answer_words``.
+        """
 
     def labels(self, inputs: Mapping[str, Any]) -> tuple[str, ...]:
         """Return the labels to choose among for a row, in their order; empty where nothing is chosen."""
 
 
+def answer_words(target: Target, answer: Answer, language: str, inputs: Mapping[str, Any]) -> str:
+    """Return the words of an answer to a row with these inputs, whether or not the target asks for them.
+
+    >>> answer_words(Choice(["yes", "no"]), "no", "en", {})
+    'no'
+    """
+    words: Any = target.words
+    return str(words(answer, language, inputs) if _takes_inputs(type(target)) else words(answer, language))
+
+
+@cache
+def _takes_inputs(kind: type[Target]) -> bool:
+    return "inputs" in signature(kind.words).parameters
+
+
 @frozen(kw_only=True)
 class Text:
-    """Free text. ``max_new_tokens`` bounds what is generated."""
+    """Free text, or a ``Reply``: text with reasoning and tool calls. ``max_new_tokens`` bounds what is generated."""
 
     max_new_tokens: int = 256
 
@@ -63,18 +96,39 @@ class Text:
     metrics: ClassVar[tuple[str, ...]] = ("exact-match", "token-f1")
 
     def check(self, answer: Answer, inputs: Mapping[str, Any]) -> None:
-        if not isinstance(answer, str) or not answer.strip():
+        if isinstance(answer, Reply):
+            _check_reply(answer)
+        elif not isinstance(answer, str) or not answer.strip():
             what = f"the answer is {answer!r}, not a text"
             raise DataError(what, rule="answer-empty", field="answer", fix="give a text, or leave the row unlabelled")
 
     def equal(self, one: Answer, other: Answer) -> bool:
-        return isinstance(one, str) and isinstance(other, str) and one.strip() == other.strip()
+        said, wanted = (Reply(part) if isinstance(part, str) else part for part in (one, other))
+        return isinstance(said, Reply) and isinstance(wanted, Reply) and said.same(wanted)
 
     def words(self, answer: Answer, language: str) -> str:
+        if isinstance(answer, Reply):
+            return answer.text
         return answer if isinstance(answer, str) else ""
 
     def labels(self, inputs: Mapping[str, Any]) -> tuple[str, ...]:
         return ()
+
+
+def _check_reply(answer: Reply) -> None:
+    """Raise ``DataError`` unless a reply says something, or calls tools by name with an object of arguments."""
+    if not isinstance(answer.text, str) or not (answer.text.strip() or answer.tool_calls):
+        fix = "give a text or a tool call, or leave the row unlabelled"
+        raise DataError("the answer says nothing and calls no tool", rule="answer-empty", field="answer", fix=fix)
+    for name, arguments in answer.calls:
+        if not isinstance(name, str) or not name.strip() or not isinstance(arguments, Mapping):
+            fix = 'give {"type": "function", "function": {"name": …, "arguments": {…}}}'
+            raise DataError(
+                "a tool call has no name, or no object of arguments", rule="tool-call", field="answer", fix=fix
+            )
+    if answer.weight not in (None, 0, 1):
+        fix = "give 1 to train the answer, 0 to leave it out"
+        raise DataError(f"the answer's weight is {answer.weight!r}", rule="weight", field="answer", fix=fix)
 
 
 def _label_words(value: Mapping[str, Words] | Iterable[str]) -> Mapping[str, Words]:
@@ -200,34 +254,124 @@ def _names(value: Iterable[str]) -> tuple[str, ...]:
     return tuple(value)
 
 
+def _no_entity_words() -> Words:
+    return {"en": "none", "zh": "无"}
+
+
 @frozen
 class Tags:
-    """A label for each token of the field ``within``, in the IOB2 scheme."""
+    """A tag for each token of the field ``within``, in the IOB2 scheme; as text, one entity a line.
 
-    options: tuple[str, ...] = field(converter=_names)
+    Args:
+        options: The types of entities: a list, or a mapping of each type to its words in each language. A type
+            without words in a language is its own words there.
+        from_field: The list-valued field that holds the types of each row's data. ``options`` then only give
+            words to those that are well known.
+        within: The list-valued field that holds the tokens.
+        text: The field that holds the sentence as running text, if there is one: white space aside the same as the
+            tokens. Entities are then written as they stand there.
+        none: What a model writes where there is no entity.
+
+    >>> tags = Tags({"PER": {"en": "person", "zh": "人名"}, "LOC": {"en": "place", "zh": "地名"}})
+    >>> tokens = ["Ada", "Lovelace", "saw", "Paris", ",", "Paris"]
+    >>> answer = ("B-PER", "I-PER", "O", "O", "O", "B-LOC")
+    >>> print(tags.words(answer, "en", {"tokens": tokens}))
+    person: Ada Lovelace
+    place: Paris (#2)
+    """
+
+    options: Mapping[str, Words] = field(factory=dict, converter=_label_words)
+    from_field: str | None = field(default=None, kw_only=True)
     within: str = field(default="tokens", kw_only=True)
+    text: str | None = field(default=None, kw_only=True)
+    none: Words = field(factory=_no_entity_words, kw_only=True)
 
     head: ClassVar[str] = "tags"
     decoder: ClassVar[str] = "tags-text"
     head_decoder: ClassVar[str] = "tags"
     metrics: ClassVar[tuple[str, ...]] = ("entity-f1",)
 
+    def __attrs_post_init__(self) -> None:
+        if not self.options and self.from_field is None:
+            raise ConfigError("Tags take the types of entities, or from_field")
+        for word in {word for label, words in self.options.items() for word in (label, *words.values())}:
+            if problem := self._unreadable(word):
+                raise ConfigError(f'the type "{word}" of Tags {problem}')
+
+    def _unreadable(self, word: Any) -> str:
+        """Return why a model's line could not be read if ``word`` stood for a type in it; empty where it could."""
+        if not isinstance(word, str) or not word or word != " ".join(word.split()):
+            return "is no text on one line"
+        if ": " in word or "：" in word:
+            return "has a colon in it, which stands between a type and its entity"
+        taken = word.casefold() in {words.casefold() for words in self.none.values()}
+        return "is how the task says that there is none" if taken else ""
+
+    def types(self, inputs: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the types of entities that a row may have, in their order."""
+        return tuple(inputs[self.from_field]) if self.from_field else tuple(self.options)
+
+    def tags(self, inputs: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return every tag that a row's tokens may have: ``O``, then ``B-`` and ``I-`` of each type."""
+        return ("O", *(f"{mark}-{label}" for label in self.types(inputs) for mark in "BI"))
+
+    def type_words(self, inputs: Mapping[str, Any], language: str) -> dict[str, str]:
+        """Return the words of each type that a row may have; where two would be alike, each type is its own words."""
+        types = self.types(inputs)
+        found = {label: self.options.get(label, {}).get(language, label) for label in types}
+        return found if len({word.casefold() for word in found.values()}) == len(found) else {one: one for one in types}
+
     def check(self, answer: Answer, inputs: Mapping[str, Any]) -> None:
         tokens = inputs[self.within]
+        self._check_inputs(tokens, inputs)
         if not isinstance(answer, tuple) or len(answer) != len(tokens):
             what = f"there are {len(tokens)} tokens and not as many tags"
             raise DataError(what, rule="tags-length", field="answer", fix="give one tag for each token")
-        known = {"O"} | {f"{mark}-{label}" for label in self.options for mark in "BI"}
+        known, before = frozenset(self.tags(inputs)), "O"
         for tag in answer:
             if tag not in known:
-                fix = f"use O, or B- or I- and one of: {', '.join(self.options[:10])}"
+                fix = f"use O, or B- or I- and one of: {', '.join(self.types(inputs)[:10])}"
                 raise DataError(f'the tag "{tag}" is not known', rule="label-unknown", field="answer", fix=fix)
+            if tag[0] == "I" and before[1:] != tag[1:]:
+                fix = f'let the entity begin with "B{tag[1:]}"'
+                raise DataError(f'"{tag}" follows "{before}"', rule="tags-transition", field="answer", fix=fix)
+            before = tag
+
+    def _check_inputs(self, tokens: Any, inputs: Mapping[str, Any]) -> None:
+        for token in tokens:
+            if not isinstance(token, str) or not token.strip():
+                what, fix = f"a token is {token!r}, not a text", "give every token, and leave out white space"
+                raise DataError(what, rule="token-empty", field=self.within, fix=fix)
+        for label in inputs[self.from_field] if self.from_field else ():
+            if problem := self._unreadable(label):
+                what = f"the type {label!r} {problem}"
+                raise DataError(what, rule="type-unreadable", field=self.from_field, fix="rename the type")
+        types = self.types(inputs)
+        if len(set(types)) != len(types):
+            raise DataError("a type is listed twice", rule="type-unreadable", field=self.from_field, fix="list it once")
+        running = inputs.get(self.text) if self.text else None
+        if running and slices(tokens, running) is None:
+            fix = "give the tokens of this very text, or no text"
+            raise DataError("the text is not that of the tokens", rule="tokens-not-of-text", field=self.text, fix=fix)
 
     def equal(self, one: Answer, other: Answer) -> bool:
         return one == other
 
-    def words(self, answer: Answer, language: str) -> str:
-        return " ".join(answer) if isinstance(answer, tuple) else str(answer)
+    def words(self, answer: Answer, language: str, inputs: Mapping[str, Any] | None = None) -> str:
+        """Return the entities, one a line. Without the row's inputs there is no text to take them from: then the tags.
+
+        Raises:
+            DataError: Tokens, types or tags are not well formed.
+        """
+        if inputs is None or not isinstance(answer, tuple):
+            return " ".join(answer) if isinstance(answer, tuple) else str(answer)
+        self.check(answer, inputs)
+        found = entities(answer)
+        if not found:
+            return self.none.get(language, self.none["en"])
+        text = inputs.get(self.text) if self.text else None
+        words = self.type_words(inputs, language)
+        return write_entities(found, inputs[self.within], text=text, words=words, language=language)
 
     def labels(self, inputs: Mapping[str, Any]) -> tuple[str, ...]:
         return ()
@@ -330,7 +474,8 @@ class Field:
 
     Args:
         summary: What it holds, in a few words.
-        kind: ``text``, ``list`` (of texts) or ``turns`` (chat messages, each with role and content).
+        kind: ``text``, ``list`` (of texts), ``turns`` (chat messages, each with role and content) or ``tools``
+            (schemas of tools that the assistant may call; they reach the chat template by themselves).
         optional: Whether a row may lack it; templates then see an empty text or list.
     """
 
@@ -339,8 +484,8 @@ class Field:
     optional: bool = field(default=False, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
-        if self.kind not in ("text", "list", "turns"):
-            raise ConfigError(f'a field\'s kind is text, list or turns, not "{self.kind}"')
+        if self.kind not in ("text", "list", "turns", "tools"):
+            raise ConfigError(f'a field\'s kind is text, list, turns or tools, not "{self.kind}"')
 
     @property
     def empty(self) -> Any:

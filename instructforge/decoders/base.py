@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import attrs
 from attrs import field
 
-from instructforge.data import Answer, Instruction, Output, Prediction
+from instructforge.data import Answer, Instruction, Output, Prediction, Reply
 from instructforge.errors import ConfigError, DecodingError, did_you_mean, printable
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "one_of",
     "option",
     "options_of",
+    "reply_of",
     "text_of",
     "without_affixes",
 ]
@@ -97,7 +98,8 @@ def each(outputs: Sequence[Output], instructions: Sequence[Instruction], read: R
 
 def _one(output: Output, instruction: Instruction, read: Read) -> Prediction:
     notes = () if output.finished else (UNFINISHED,)
-    raw = output.text or ""
+    notes = (*output.notes, *notes)
+    raw = output.raw if output.raw is not None else output.text or ""
     try:
         if output.error:
             raise DecodingError(output.error)
@@ -113,12 +115,30 @@ def answered(answer: Answer, *, score: float | None = None, scores: Mapping[str,
 
 
 def text_of(output: Output, instruction: Instruction) -> str:
-    """Return the generated text without what the template puts around an answer."""
+    """Return the generated text without what the template puts around an answer.
+
+    Raises:
+        DecodingError: There is none.
+    """
     if output.text is None:
         raise DecodingError("the engine gave no text")
     text = without_affixes(output.text, instruction.affixes)
     if not text.strip():
-        raise DecodingError("the model wrote nothing")
+        raise DecodingError("the model wrote nothing" + " but tool calls" * bool(output.tool_calls))
+    return text
+
+
+def reply_of(output: Output, instruction: Instruction) -> Answer:
+    """Return the generated text; as a ``Reply`` where the model has called tools or told its reasoning.
+
+    Raises:
+        DecodingError: It wrote nothing.
+    """
+    if output.tool_calls and not (output.text or "").strip():
+        return Reply("", reasoning=output.reasoning, tool_calls=output.tool_calls)
+    text = text_of(output, instruction).strip()
+    if output.tool_calls or output.reasoning:
+        return Reply(text, reasoning=output.reasoning, tool_calls=output.tool_calls)
     return text
 
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 from attrs import frozen
 
 from instructforge.data import Answer, Instruction, Output, Prediction
-from instructforge.decoders.base import answered, each, text_of
+from instructforge.decoders.base import answered, each, reply_of, text_of
 from instructforge.errors import DecodingError, printable
 from instructforge.tasks import Task
 
@@ -17,14 +17,14 @@ __all__ = ["PerText", "TextDecoder", "per_text"]
 
 @frozen
 class TextDecoder:
-    """The generated text is the answer, without the spaces around it."""
+    """The generated text is the answer, without the spaces around it; a ``Reply`` where there is more than text."""
 
     name: ClassVar[str] = "text"
     needs: ClassVar[str] = "text"
 
     def decode(self, outputs: Sequence[Output], instructions: Sequence[Instruction], task: Task) -> list[Prediction]:
         """Return each text as its own answer; an empty one is an error."""
-        return each(outputs, instructions, lambda output, instruction: answered(text_of(output, instruction).strip()))
+        return each(outputs, instructions, lambda output, instruction: answered(reply_of(output, instruction)))
 
 
 @frozen

@@ -10,7 +10,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from instructforge.data import Answer, Example, Prediction, SpanAnswer
+from instructforge.data import Answer, Example, Prediction, Reply, SpanAnswer
+from instructforge.files import canonical_json
 from instructforge.matching import folded
 
 __all__ = ["Mean", "Scores", "best_over_answers", "language_of", "overlap_f1", "text_of", "tokens"]
@@ -23,8 +24,12 @@ UNSPACED = f"{HAN}\u3040-\u30ff\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
 
 
 def text_of(answer: Answer | None) -> str:
+    """Return the words of an answer; of a reply, what it says and, on a line each, the calls that it makes."""
     if isinstance(answer, SpanAnswer):
         return answer.text
+    if isinstance(answer, Reply):
+        calls = (canonical_json({"name": name, "arguments": arguments}) for name, arguments in answer.calls)
+        return "\n".join(part for part in (answer.text, *calls) if part)
     return ", ".join(answer) if isinstance(answer, tuple) else answer or ""
 
 

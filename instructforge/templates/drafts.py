@@ -37,6 +37,7 @@ class MessageDraft:
     tool_calls: tuple[Any, ...]
     name: str | None
     tool_call_id: str | None
+    weight: int | None
 
 
 class InstructionDraft:
@@ -55,3 +56,4 @@ class InstructionDraft:
     cuttable: tuple[str, ...]
     inverted: str | None
     affixes: tuple[str, str]
+    tools: tuple[Any, ...]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from instructforge.data import Landing, Message
+from instructforge.data import Landing, Message, Reply
 from instructforge.templates.drafts import LandingDraft, MessageDraft
 from instructforge.templates.guard import GuardError
 from instructforge.templates.traced import Mark, traced
@@ -41,16 +41,17 @@ def given_value(value: Any, field: str, item: int | None = None, deep: int = 0) 
     raise GuardError("type", f'the field "{field}" holds a {type(value).__name__}, which no template can show')
 
 
-def make_message(role: str, content: str, *, trained: bool = False) -> Message:
-    """Return a ``Message``, made quickly."""
+def make_message(role: str, content: str, *, trained: bool = False, reply: Reply | None = None) -> Message:
+    """Return a ``Message``, made quickly; ``reply`` is the answer that it gives, where that is more than text."""
     made: Any = MessageDraft()
     made.role = role
     made.content = content
     made.trained = trained
-    made.reasoning = None
-    made.tool_calls = ()
+    made.reasoning = reply.reasoning if reply else None
+    made.tool_calls = reply.tool_calls if reply else ()
     made.name = None
     made.tool_call_id = None
+    made.weight = reply.weight if reply else None
     made.__class__ = Message
     return made  # type: ignore[no-any-return]
 

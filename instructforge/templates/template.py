@@ -18,10 +18,10 @@ from jinja2 import nodes
 from jinja2.runtime import Context
 from jinja2.utils import missing
 
-from instructforge.data import NO_ANSWER, Answer, Example, Instruction, Landing, Message
+from instructforge.data import NO_ANSWER, Answer, Example, Instruction, Landing, Message, Reply
 from instructforge.errors import InstructForgeError, TemplateError, did_you_mean, printable
 from instructforge.files import sha256_of
-from instructforge.tasks import Choice, Ranking, Task
+from instructforge.tasks import Choice, Ranking, Tags, Task, answer_words
 from instructforge.templates.declarations import Declarations, chooses, take_declarations
 from instructforge.templates.drafts import InstructionDraft
 from instructforge.templates.guard import GuardError
@@ -324,7 +324,9 @@ class _Plan:
         return [node.template.value for node in extends]  # type: ignore[attr-defined]
 
     def _check_known(self, place: str, name: str, lines: Mapping[str, int], stored: Mapping[str, set[str]]) -> None:
-        given = [one for one in GIVEN if one not in ("choices", "letters") or chooses(self.task)]
+        lacking = set() if chooses(self.task) else {"choices", "letters"}
+        lacking -= {"choices"} if isinstance(self.task.target, Tags) else set()  # the types of entities
+        given = [one for one in GIVEN if one not in lacking]
         known = {*self.task.fields, *given, *self.environment.globals}
         if name in known or name in stored[""] or name in stored.get(place, ()):
             return
@@ -333,7 +335,7 @@ class _Plan:
                 "unknown-name",
                 f'line {lines.get(name, 0)}: the task "{self.task.name}" has no {name}',
                 "Take it out.",
-                "Only tasks whose answer is chosen from labels have choices and letters.",
+                "Only tasks whose answer is chosen from labels have choices and letters; taggers have choices.",
             )
         self.refuse(
             "unknown-name",
@@ -393,6 +395,7 @@ class _Writer:
             if uses_all or name in plan.used or name == self._inverted
         ]
         self._uses_turns = "turns" in plan.used or uses_all
+        self._tool_fields = [name for name, field in template.task.fields.items() if field.kind == "tools"]
         self._chooses = chooses(template.task)
         self._ranks = isinstance(template.task.target, Ranking)
         self._uses_choices = uses_all or bool(plan.used & {"choices", "letters"})
@@ -485,7 +488,11 @@ class _Writer:
             trained = bool(example.answers)
         whole = self._plain or (labels and not self._ranks)
         affixes = ("", "") if whole else self._around_answer(values, len(messages))
-        messages.append(make_message("assistant", completion, trained=trained))
+        reply = None if self._inverted or not example.answers else example.answers[0]
+        if not isinstance(reply, Reply):
+            messages.append(make_message("assistant", completion, trained=trained))
+        else:
+            messages.append(make_message("assistant", completion, trained=reply.weight != 0, reply=reply))
         return self._instruction(example, tuple(messages), tuple(landings), labels, choices, affixes)
 
     def _instruction(
@@ -511,10 +518,18 @@ class _Writer:
         made.cuttable = template.cuttable
         made.inverted = template.inverted
         made.affixes = affixes
+        made.tools = self._tools_of(example) if self._tool_fields and not self._inverted else ()
         made.__class__ = Instruction
         return made  # type: ignore[no-any-return]
 
     # What the row gives ------------------------------------------------------------------------------
+
+    def _tools_of(self, example: Example) -> tuple[Mapping[str, Any], ...]:
+        """Return the schemas of the tools that the assistant may call; the chat template shows them."""
+        tools = [tool for name in self._tool_fields for tool in example.inputs.get(name) or ()]
+        if not all(isinstance(tool, Mapping) for tool in tools):
+            raise GuardError("type", f'"{self._tool_fields[0]}" holds what is no schema of a tool')
+        return tuple(tools)
 
     def _values(self, example: Example) -> tuple[_Values, tuple[str, ...]]:
         """Return the row's variables, and the labels that it chooses among."""
@@ -532,12 +547,16 @@ class _Writer:
                 values[name] = given_value(empty, name)
         if not self._chooses:
             labels: tuple[str, ...] = ()
+            if self._uses_choices and isinstance(self._task.target, Tags):
+                values["choices"] = list(self._task.target.type_words(inputs, self._language).values())
         else:
             labels = self._labels(inputs)
             if self._uses_choices:
                 self._give_choices(values, labels)
         if self._inverted and example.answers and example.answers[0] != NO_ANSWER:
-            values["answer"] = self._answer_words(example.answers[0], labels)
+            words = self._answer_words(example.answers[0], labels, inputs)
+            if words or not isinstance(example.answers[0], Reply):
+                values["answer"] = words
         return values, labels
 
     def _labels(self, inputs: Mapping[str, Any]) -> tuple[str, ...]:
@@ -562,12 +581,12 @@ class _Writer:
         words = self._plan.declarations.words
         return words[label] if words is not None else self._task.target.words(label, self._language)
 
-    def _answer_words(self, answer: Answer, labels: Sequence[str]) -> str:
+    def _answer_words(self, answer: Answer, labels: Sequence[str], inputs: Mapping[str, Any]) -> str:
         """Return what stands for ``answer`` in the completion: its words, or its letter."""
         declarations = self._plan.declarations
         if isinstance(answer, tuple) and (declarations.letters or declarations.words is not None):
             between = "、" if self._language.startswith("zh") else ", "
-            return between.join(self._answer_words(label, labels) for label in answer)
+            return between.join(self._answer_words(label, labels, inputs) for label in answer)
         if declarations.letters:
             if answer not in labels:
                 raise GuardError("answer", f'the answer "{printable(answer, 80)}" is not one of the row\'s choices')
@@ -576,7 +595,7 @@ class _Writer:
             if answer not in declarations.words:
                 raise GuardError("answer", f'the answer "{printable(answer, 80)}" is not one of the task\'s labels')
             return declarations.words[answer]  # type: ignore[index]
-        return self._task.target.words(answer, self._language)
+        return answer_words(self._task.target, answer, self._language, inputs)
 
     # Blocks ------------------------------------------------------------------------------------------
 
@@ -629,7 +648,10 @@ class _Writer:
         """Return the completion of a row whose answer is not chosen from labels."""
         if not example.answers:
             return ""
-        words = self._answer_words(example.answers[0], ())
+        words = self._answer_words(example.answers[0], (), example.inputs)
+        calls = isinstance(example.answers[0], Reply) and bool(example.answers[0].tool_calls)
+        if calls and not words.strip():
+            return ""  # the answer is its tool calls, and nothing is said around them
         completion = str(words).strip() if self._plain else self._complete(values, words, message, landings)
         if not completion:
             raise GuardError("completion", "the completion is empty")
@@ -660,7 +682,7 @@ class _Writer:
         answer = example.answers[0]
         if not self._lands_in_completion and answer in labels:
             return choices, choices[labels.index(answer)]
-        words_given = self._answer_words(answer, labels)
+        words_given = self._answer_words(answer, labels, example.inputs)
         completion = words_given.strip() if self._plain else self._complete(values, words_given, message, landings)
         if not completion:
             raise GuardError("completion", "the completion is empty")

@@ -55,15 +55,17 @@ def _turn(guard: Guard, number: int, message: Any) -> Turn:
     calls = message.get("tool_calls") or ()
     if not isinstance(content, str) and not (content is None and calls):
         raise GuardError("turns", f"the content of turn {number} is not a text")
-    weight = message.get("weight")
+    weight = message.get("weight") if role == "assistant" else None
+    weight = int(weight > 0) if isinstance(weight, (int, float)) else None
     more: dict[str, Any] = {
         "reasoning": _plain(message.get("reasoning_content", message.get("reasoning"))),
         "tool_calls": tuple(map(_plain, calls)),
         "name": _plain(message.get("name")),
         "tool_call_id": _plain(message.get("tool_call_id")),
-        "trained": role == "assistant" and isinstance(weight, (int, float)) and weight > 0,
+        "trained": bool(weight),
+        "weight": weight,
     }
-    return Turn(str(role), content or "", {name: value for name, value in more.items() if value})
+    return Turn(str(role), content or "", {name: value for name, value in more.items() if value or value == 0})
 
 
 def _plain(value: Any) -> Any:
