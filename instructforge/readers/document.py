@@ -18,7 +18,7 @@ from instructforge.components import RowOrError
 from instructforge.data import Origin, Row
 from instructforge.errors import ConfigError, DataError, printable
 from instructforge.readers.jsonl import JsonlReader
-from instructforge.readers.jsonvalue import excerpt, not_text, parse_object, too_long
+from instructforge.readers.jsonvalue import excerpt, parse_object, too_long
 from instructforge.readers.opening import Limits, file_error, open_unpacked
 
 __all__ = ["JsonReader", "JsonStream", "Piece"]
@@ -225,14 +225,14 @@ class JsonReader:
         wanted, keyed = _text_option(options, "key"), _text_option(options, "keyed")
         if wanted is not None and keyed is not None:
             raise ConfigError("key names a list of records, keyed an object of them: give one of the two options")
-        columns = ("id", "key") if keyed is None else (keyed,)
+        columns = (self._key_as,) if self._key_as else (keyed,) if keyed else ("id", "key")
         count = 0
         with open_unpacked(path, limits) as handle:
             stream = JsonStream(handle, limits.max_record_bytes)
             try:
-                for key, piece in self._pieces(stream, options):
+                for piece in self._pieces(stream, wanted, limits, always_keyed=keyed is not None):
                     count += 1
-                    yield self._read(piece, key, Origin(path.name, count), limits)
+                    yield _row(self._as_object(piece), Origin(path.name, count), limits, columns)
                 if stream.peek():
                     raise _Broken(f"goes on after its end, at byte {stream.offset}")
             except _Broken as error:
@@ -245,21 +245,18 @@ class JsonReader:
         if not count:
             raise file_error(path, "holds no records", rule="no-records", fix="leave it out, or fetch it again")
 
-    def _pieces(self, stream: JsonStream, options: Mapping[str, Any]) -> Iterator[tuple[str, Piece]]:
+    def _pieces(self, stream: JsonStream, wanted: str | None, limits: Limits, *, always_keyed: bool) -> Iterator[Piece]:
         if self._key_as and stream.peek() == b"{":
             yield from _lists_by_key(stream)
         else:
-            yield from (("", piece) for piece in _records(stream, options.get("key")))
+            yield from _records(stream, wanted, limits, always_keyed=always_keyed)
 
-    def _read(self, piece: Piece, key: str, origin: Origin, limits: Limits) -> RowOrError:
-        listed = self._list_as and piece.raw is not None and piece.raw[:1] == b"["
-        if listed:  # as a member of an object it is parsed like any other record
-            name = json.dumps(self._list_as).encode()
-            piece = Piece(b"{" + name + b":" + (piece.raw or b"") + b"}", piece.offset - len(name) - 2)
-        found = _row(piece, origin, limits)
-        if self._key_as and isinstance(found, Row):
-            return Row({self._key_as: key, **found.values}, origin)
-        return found
+    def _as_object(self, piece: Piece) -> Piece:
+        """Return a record that is a list as an object with that list as its member."""
+        if not self._list_as or piece.raw is None or piece.raw[:1] != b"[":
+            return piece
+        start = b"{" + json.dumps(self._list_as).encode() + b":"
+        return evolve(piece, raw=start + piece.raw + b"}", offset=piece.offset - len(start))
 
 
 class _Ambiguous(Exception):
@@ -358,6 +355,20 @@ def _of_object(stream: JsonStream, wanted: str | None, limits: Limits) -> Iterat
         yield members.whole(start)
 
 
+def _lists_by_key(stream: JsonStream) -> Iterator[Piece]:
+    """Yield the items of each of an object's lists, with the name of the list."""
+    stream.take(b"{")
+    if stream.peek() == b"}":
+        stream.take(b"}")
+        return
+    while True:
+        name = _name(stream)
+        for piece in _items(stream):
+            yield evolve(piece, name=name)
+        if stream.take(b",}") == b"}":
+            return
+
+
 def _begins_list(stream: JsonStream) -> bool:
     return stream.peek() == b"[" and stream.second() == b"{"
 
@@ -433,6 +444,21 @@ class _Members:
 def _alike(one: frozenset[str], other: frozenset[str]) -> bool:
     """Tell whether two records have at least half of their keys in common."""
     return bool(one & other) and 2 * len(one & other) >= len(one | other)
+
+
+def _lists_by_key(stream: JsonStream) -> Iterator[Piece]:
+    """Yield each record of each list that an object holds, with the name of its list."""
+    stream.take(b"{")
+    if stream.peek() == b"}":
+        stream.take(b"}")
+        return
+    while True:
+        name = _name(stream)
+        if stream.peek() != b"[":
+            raise _Broken(f'has no list under "{printable(excerpt(name)[1:-1], 80)}"')
+        yield from (evolve(piece, name=name) for piece in _items(stream))
+        if stream.take(b",}") == b"}":
+            return
 
 
 def _name(stream: JsonStream) -> bytes:
