@@ -112,6 +112,8 @@ def instructforge_readers() -> Iterator[Lazy]:
     )
     yield Lazy("csv", f"{home}.delimited:CsvReader", summary="comma-separated values with a header line")
     yield Lazy("tsv", f"{home}.delimited:TsvReader", summary="tab-separated values with a header line")
+    yield Lazy("tmx", f"{home}.tmx:TmxReader", summary="a translation memory (TMX), one row for each unit")
+    yield Lazy("parallel", f"{home}.parallel:ParallelReader", summary="text files that belong together line by line")
     yield Lazy("parquet", f"{home}.columnar:ParquetReader", summary="Apache Parquet, a batch of rows at a time")
     yield Lazy("datasets", f"{home}.columnar:DatasetsReader", summary="a folder of save_to_disk, or hub:NAME")
     yield Lazy("quarantine", f"{home}.jsonl:QuarantineReader", summary="a mended quarantine.jsonl, fed back")

@@ -90,6 +90,8 @@ class Reader(Protocol):
         suffixes: File endings it answers to, ``.gz`` aside: ``(".jsonl", ".ndjson")``.
         priority: Optional, 0 where a reader has none. A reader of one special form of a general format
             (nested SQuAD within JSON) states a higher one, and is chosen where both accept a file.
+        beside: Optional, a method ``(path, options)`` of a reader that reads other files with the one it is given:
+            it returns them, so that the build's hash covers them.
     """
 
     name: str
@@ -187,7 +189,8 @@ class Metric(Protocol):
         """Return what ``reduce`` needs, computed once: scores for each prediction, as a rule an array of them.
 
         A prediction that could not be decoded counts as wrong; examples here all have answers. A metric may
-        also have ``left_out(examples, task) -> str``: why it would mean nothing here, or an empty text.
+        also have ``left_out(examples, task) -> str``: why it would mean nothing here, or an empty text; and
+        ``signature(examples) -> str``: how its figure was computed, for the report.
         """
 
     def reduce(self, prepared: Any, rows: Any) -> float:

@@ -8,6 +8,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "train": ("torch", "transformers", "tokenizers", "accelerate", "peft", "safetensors", "scipy", "gguf"),
     "data": ("datasets",),
     "report": ("sklearn", "matplotlib"),
+    "metrics": ("sacrebleu", "rouge_score", "seqeval"),
 }
 """Names as imported, by the extra that installs them."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +46,8 @@ class Input:
     sha256: str | None
     size: int | None
     stamp: tuple[tuple[int, int], ...] = ()
+    beside: tuple[Path, ...] = ()
+    """Other files that the reader reads with it, such as the other side of parallel text."""
 
     def rows(self) -> Iterator[RowOrError]:
         """Yield the source's rows, origins led by the label.
@@ -72,7 +74,7 @@ class Input:
 
     def refuse_change(self) -> None:
         """Raise ``DataError`` if a file has changed since it was hashed."""
-        if self.sha256 is not None and _stamp(self.source.path) != self.stamp:
+        if self.sha256 is not None and _stamp(self.source.path, *self.beside) != self.stamp:
             raise DataError(
                 f'"{printable(self.source.path)}" has changed while it was read.\nRun the build again.',
                 rule="file-changed",
@@ -99,13 +101,20 @@ def open_inputs(forge: Forge, task: Task, sources: Sequence[Source], out: Path) 
 
 
 def _open(forge: Forge, task: Task, source: Source, label: str) -> Input:
-    reader = choose_reader(source.path, forge.readers, source.reader)
+    reader = choose_reader(source.path, forge.readers, source.reader, source.options)
     first = _first_good(_relabelled(source, reader, label), source.path)
     normalizer = _normalizer(forge, task, source, first)
     _check_columns(task, source, normalizer, first)
-    size, digest = (None, None) if _is_hub(source.path) else _hash(source.path)
-    stamp = () if digest is None else _stamp(source.path)
-    return Input(source, label, reader, normalizer, digest, size, stamp)
+    beside = _beside(reader, source)
+    size, digest = (None, None) if _is_hub(source.path) else _hash(source.path, *beside)
+    stamp = () if digest is None else _stamp(source.path, *beside)
+    return Input(source, label, reader, normalizer, digest, size, stamp, beside)
+
+
+def _beside(reader: Reader, source: Source) -> tuple[Path, ...]:
+    """Return the other files that a reader reads with the source, where it is one that does."""
+    find: Callable[[Path, Mapping[str, Any]], Sequence[Path]] | None = getattr(reader, "beside", None)
+    return tuple(find(source.path, source.options)) if find else ()
 
 
 def _normalizer(forge: Forge, task: Task, source: Source, first: Sequence[Row]) -> Normalizer:
@@ -226,8 +235,11 @@ def _files(path: Path) -> list[Path]:
     return sorted(part for part in path.rglob("*") if part.is_file()) if path.is_dir() else [path]
 
 
-def _hash(path: Path) -> tuple[int, str]:
-    """Return the size and the sha256 of a file, or of a folder's files with their names."""
+def _hash(path: Path, *beside: Path) -> tuple[int, str]:
+    """Return the size and the sha256 of a file, or of a folder's files with their names; of all of several files."""
+    if beside:
+        sizes, digests = zip(*map(_hash, (path, *beside)), strict=True)
+        return sum(sizes), hashlib.sha256("".join(digests).encode("ascii")).hexdigest()
     total, digest = 0, hashlib.sha256()
     for file in _files(path):
         if file is not path:
@@ -239,8 +251,9 @@ def _hash(path: Path) -> tuple[int, str]:
     return total, digest.hexdigest()
 
 
-def _stamp(path: Path) -> tuple[tuple[int, int], ...]:
+def _stamp(*paths: Path) -> tuple[tuple[int, int], ...]:
     try:
-        return tuple((found.st_size, found.st_mtime_ns) for found in (file.stat() for file in _files(path)))
+        files = (file for path in paths for file in _files(path))
+        return tuple((found.st_size, found.st_mtime_ns) for found in (file.stat() for file in files))
     except OSError:
         return ()

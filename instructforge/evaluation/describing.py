@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import platform
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
 
-from instructforge.data import Instruction, Prediction, answer_to_json
+from instructforge.data import Example, Instruction, Prediction, answer_to_json
 from instructforge.evaluation.figures import LEVEL, Pair, Table
 from instructforge.files import seed_of
 from instructforge.tasks import Task
@@ -135,6 +135,7 @@ def without_times(training: Mapping[str, Any]) -> dict[str, Any]:
 _REPORTED_VERSIONS = (
     *("instructforge", "numpy", "pluggy", "jinja2", "attrs", "pyarrow"),
     *("torch", "transformers", "tokenizers", "peft", "accelerate", "datasets"),
+    *("sacrebleu", "rouge-score"),
 )
 
 
@@ -152,6 +153,7 @@ def provenance(
     pairs: Sequence[Pair], table: Table, fingerprints: Mapping[str, Any], reads: Sequence[str]
 ) -> dict[str, Any]:
     templates = {f"{one.task}/{one.language}/{one.template}": one.template_sha256 for one, _ in pairs if not reads}
+    signatures = _signatures(table)
     return {
         "seed": table.seed,
         "interval": {
@@ -165,4 +167,16 @@ def provenance(
         "reads": list(reads),
         "fingerprints": dict(fingerprints),
         "versions": _versions(),
+        **({"metrics": signatures} if signatures else {}),
     }
+
+
+def _signatures(table: Table) -> dict[str, str]:
+    """Return what each metric says of how it computed its figure, where it says so."""
+    examples = [one.example for one, _ in table.pairs]
+    found: dict[str, str] = {}
+    for metric in table.metrics if examples else ():
+        signature: Callable[[Sequence[Example]], str] | None = getattr(metric, "signature", None)
+        if signature:
+            found[metric.name] = signature(examples)
+    return found
