@@ -355,20 +355,6 @@ def _of_object(stream: JsonStream, wanted: str | None, limits: Limits) -> Iterat
         yield members.whole(start)
 
 
-def _lists_by_key(stream: JsonStream) -> Iterator[Piece]:
-    """Yield the items of each of an object's lists, with the name of the list."""
-    stream.take(b"{")
-    if stream.peek() == b"}":
-        stream.take(b"}")
-        return
-    while True:
-        name = _name(stream)
-        for piece in _items(stream):
-            yield evolve(piece, name=name)
-        if stream.take(b",}") == b"}":
-            return
-
-
 def _begins_list(stream: JsonStream) -> bool:
     return stream.peek() == b"[" and stream.second() == b"{"
 

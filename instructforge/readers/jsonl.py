@@ -19,12 +19,12 @@ _LINES_LOOKED_AT = 50
 
 
 def stem_suffix(path: Path) -> str:
-    """Return a file's ending in lower case, ``.gz`` aside.
+    """Return a file's ending in lower case, ``.gz`` or ``.zip`` aside.
 
     >>> stem_suffix(Path("Train.JSONL.gz"))
     '.jsonl'
     """
-    return Path(path.stem if path.suffix.lower() == ".gz" else path.name).suffix.lower()
+    return Path(path.stem if path.suffix.lower() in (".gz", ".zip") else path.name).suffix.lower()
 
 
 def _first_line(head: bytes) -> bytes:

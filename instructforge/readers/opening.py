@@ -1,4 +1,4 @@
-"""Opening files: regular ones only, unpacked within bounds, without their byte order mark."""
+"""Opening files: regular ones only, unpacked (gzip, zip) within bounds, without their byte order mark."""
 
 from __future__ import annotations
 
@@ -16,12 +16,23 @@ from attrs import fields, frozen
 from instructforge.data import Origin
 from instructforge.errors import ConfigError, DataError, did_you_mean, printable
 
-__all__ = ["HEAD_BYTES", "Limits", "bounded_lines", "file_error", "head_of", "open_regular", "open_unpacked"]
+__all__ = [
+    "HEAD_BYTES",
+    "RATIO_COUNTS_FROM",
+    "Limits",
+    "bounded_lines",
+    "file_error",
+    "head_of",
+    "name_in",
+    "open_regular",
+    "open_unpacked",
+]
 
 HEAD_BYTES = 1 << 16
-_RATIO_COUNTS_FROM = 64 << 20
+RATIO_COUNTS_FROM = 64 << 20
 """Unpacked bytes from which the ratio is looked at: a small file of repeated rows may well pack 300 to 1."""
 
+_GZIP = b"\x1f\x8b"
 _BOM = b"\xef\xbb\xbf"
 _OTHER_ENCODINGS = {
     b"\xff\xfe\x00\x00": "UTF-32",
@@ -30,7 +41,6 @@ _OTHER_ENCODINGS = {
     b"\xfe\xff": "UTF-16",
 }
 _FOREIGN = {
-    b"PK\x03\x04": "a zip archive",
     b"BZh": "packed by bzip2",
     b"\xfd7zXZ\x00": "packed by xz",
     b"(\xb5/\xfd": "packed by zstd",
@@ -39,30 +49,34 @@ _FOREIGN = {
 
 @frozen(kw_only=True)
 class Limits:
-    """Bounds that hold for every reader; each is also a reader option of that name.
+    """Bounds that hold for every reader, and what to read of an archive; each is also a reader option of that name.
 
     Args:
         max_record_bytes: A longer record is quarantined unread.
         max_depth: Deepest nesting of a JSON record.
         max_ratio: Unpacked size over packed size above which a file counts as a bomb. Texts pack 3 to 30 to 1,
             zeros 1,030 to 1.
+        member: Name of the file to read in a zip archive, where it holds several.
     """
 
     max_record_bytes: int = 16 << 20
     max_depth: int = 100
     max_ratio: int = 200
+    member: str | None = None
 
     @classmethod
     def take(cls, options: Mapping[str, Any], *, reader: str, known: tuple[str, ...] = ()) -> Limits:
         """Read the limits among a reader's options; ``known`` are the reader's other options.
 
         Raises:
-            ConfigError: An option is unknown, or a limit is no positive whole number.
+            ConfigError: An option is unknown, a limit is no positive whole number, or the member no name.
         """
         names = {part.name for part in fields(cls)}
-        chosen: dict[str, int] = {}
+        chosen: dict[str, Any] = {}
         for name, value in options.items():
-            if name in names:
+            if name == "member":
+                chosen[name] = _member(value)
+            elif name in names:
                 chosen[name] = _positive(name, value)
             elif name not in known:
                 raise ConfigError(
@@ -80,6 +94,12 @@ def _positive(name: str, value: Any) -> int:
     if number < 1 or isinstance(value, bool):
         raise ConfigError(f'the option {name} is "{printable(value, 40)}", not a positive whole number')
     return number
+
+
+def _member(value: Any) -> str | None:
+    if value is not None and (not isinstance(value, str) or not value):
+        raise ConfigError(f'the option member is "{printable(value, 40)}", not the name of a file in a zip archive')
+    return value
 
 
 def file_error(path: Path, what: str, *, rule: str, fix: str = "", record: int | None = None) -> DataError:
@@ -139,7 +159,7 @@ class _Unpacked(io.RawIOBase):
         return len(block)
 
     def _watch(self) -> None:
-        if self._out < _RATIO_COUNTS_FROM:
+        if self._out < RATIO_COUNTS_FROM:
             return
         packed = max(1, self._packed.tell())
         if self._out / packed > self._limits.max_ratio:
@@ -158,51 +178,93 @@ class _Unpacked(io.RawIOBase):
 
 
 def open_unpacked(path: Path, limits: Limits) -> io.BufferedReader[Any]:
-    """Open a text file as bytes: unpacked where it is gzip (told by its first bytes), past a UTF-8 mark.
+    """Open a text file as bytes: unpacked where it is gzip or zip (told by its first bytes), past a UTF-8 mark.
 
     Raises:
-        DataError: It is no regular file, is empty, damaged, or in another encoding than UTF-8.
+        DataError: It is no regular file, is empty, damaged, or in another encoding than UTF-8; or a zip archive of
+            which no one file can be read.
     """
-    packed = open_regular(path)
+    handle, kind = _unpacked(path, limits)
     try:
-        is_gzip = packed.peek(2)[:2] == b"\x1f\x8b"
-        unpacked = io.BufferedReader(_Unpacked(packed, path, limits), 1 << 17) if is_gzip else None
-        handle: io.BufferedReader[Any] = unpacked or packed
         start = handle.peek(8)[:8]
         if not start:
             raise file_error(path, "is empty", rule="file-empty", fix="leave it out, or fetch it again")
-        _refuse_foreign(path, start)
+        _refuse_foreign(path, start, kind)
         if start.startswith(_BOM):
             handle.read(len(_BOM))
     except BaseException:
-        packed.close()
+        handle.close()
         raise
     return handle
 
 
-def _refuse_foreign(path: Path, start: bytes) -> None:
+def _unpacked(path: Path, limits: Limits) -> tuple[io.BufferedReader[Any], str]:
+    """Open a file, unpacked; return it with how it was packed: gzip, zip or not at all."""
+    packed = open_regular(path)
+    start = packed.peek(4)[:4]
+    if start[:2] == b"PK":
+        from instructforge.readers.zipped import ZipMember, is_zip  # built on this module
+
+        if is_zip(start):
+            packed.close()
+            return io.BufferedReader(ZipMember(path, limits), 1 << 17), "zip"
+    if limits.member is not None:
+        packed.close()
+        what = f'is no zip archive, and the option member asks for "{printable(limits.member, 80)}" in it'
+        raise file_error(path, what, rule="zip-member", fix="leave the option out")
+    if start[:2] == _GZIP:
+        return io.BufferedReader(_Unpacked(packed, path, limits), 1 << 17), "gzip"
+    return packed, ""
+
+
+def _refuse_foreign(path: Path, start: bytes, kind: str) -> None:
+    if kind and start[:2] in (_GZIP, b"PK"):
+        what, fix = f"is a {kind} file of a packed file", "unpack it first; only one layer of packing is read"
+        raise file_error(path, what, rule="file-format", fix=fix)
     for mark, name in _OTHER_ENCODINGS.items():
         if start.startswith(mark):
             fix = f"convert it: iconv -f {name} -t UTF-8"
             raise file_error(path, f"is {name}, not UTF-8", rule="encoding", fix=fix)
     for mark, name in _FOREIGN.items():
         if start.startswith(mark):
-            raise file_error(path, f"is {name}", rule="file-format", fix="unpack it first; only gzip is read as it is")
+            fix = "unpack it first; only gzip and zip are read as they are"
+            raise file_error(path, f"is {name}", rule="file-format", fix=fix)
 
 
-def head_of(path: Path) -> bytes:
+def head_of(path: Path, limits: Limits | None = None) -> bytes:
     """Return the first 64 KiB of a file, unpacked; nothing for a folder or an empty file.
 
     Raises:
-        DataError: It is neither a regular file nor a folder.
+        DataError: It is neither a regular file nor a folder, or a zip archive of which no one file can be read.
     """
     if path.is_dir():
         return b""
+    handle, kind = _unpacked(path, limits or Limits())
+    with handle:
+        head = handle.read(HEAD_BYTES)
+    if kind and head.startswith(b"PAR1"):
+        raise file_error(path, f"is a {kind} file of a Parquet file", rule="file-format", fix="unpack it first")
+    return head
+
+
+def name_in(path: Path, limits: Limits | None = None) -> str | None:
+    """Return the name of the file in a zip archive; None where the path is none.
+
+    Raises:
+        DataError: As ``head_of``.
+    """
+    if path.is_dir():
+        return None
     with open_regular(path) as packed:
-        if packed.peek(2)[:2] != b"\x1f\x8b":
-            return packed.read(HEAD_BYTES)
-        with _Unpacked(packed, path, Limits()) as unpacked:
-            return io.BufferedReader(unpacked).read(HEAD_BYTES)
+        start = packed.peek(4)[:4]
+    if start[:2] != b"PK":
+        return None
+    from instructforge.readers.zipped import ZipMember, is_zip  # built on this module
+
+    if not is_zip(start):
+        return None
+    with ZipMember(path, limits or Limits()) as member:
+        return member.name
 
 
 def bounded_lines(handle: BinaryIO, limit: int, *, offset: int = 0) -> Iterator[tuple[int, int, bytes | None]]:
