@@ -10,6 +10,7 @@
     ├── UnknownNameError                 .name       (also LookupError)
     ├── ConfigError                      .problems   (also ValueError)
     ├── DataError                        .rule .origin .field .fix .raw   (also ValueError)
+    │   └── SkippedError
     ├── TemplateError                    .template   (also ValueError)
     ├── LengthError                                  (also ValueError)
     ├── ContractMismatchError            .differences
@@ -45,6 +46,7 @@ __all__ = [
     "PluginError",
     "PluginImportError",
     "RunLockedError",
+    "SkippedError",
     "TemplateError",
     "TrainingError",
     "UnknownNameError",
@@ -170,6 +172,20 @@ def _rebuild_data_error(
     message: str, rule: str, field: str | None, fix: str, origin: Origin | None, raw: str
 ) -> DataError:
     return DataError(message, rule=rule, field=field, fix=fix, origin=origin, raw=raw)
+
+
+class SkippedError(DataError):
+    """A sound record of which no example is made, such as a reader's first book, which nothing came before.
+
+    It is counted as skipped under its ``rule``, and is not quarantined: there is nothing to mend.
+    """
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild_skipped, (str(self), self.rule, self.origin)
+
+
+def _rebuild_skipped(message: str, rule: str, origin: Origin | None) -> SkippedError:
+    return SkippedError(message, rule=rule, origin=origin)
 
 
 class TemplateError(InstructForgeError, ValueError):

@@ -18,7 +18,7 @@ from attrs import define, evolve, frozen
 from instructforge.building.settings import BuildSettings
 from instructforge.components import Normalizer, RowOrError
 from instructforge.data import Example, Instruction, Origin, Row, answer_to_json
-from instructforge.errors import DataError, TemplateError, printable
+from instructforge.errors import DataError, SkippedError, TemplateError, printable
 from instructforge.files import canonical_json, seed_of
 from instructforge.normalizers import map_columns
 from instructforge.readers.jsonvalue import not_text
@@ -367,6 +367,8 @@ def _content(example: Example) -> bytes:
 
 
 def _bad(error: DataError, row: Row | None, id: str) -> Outcome:
+    if isinstance(error, SkippedError):
+        return Outcome(id, reason=error.rule)
     return Outcome(id, reason=error.rule, entry=quarantine_entry(error, row, id))
 
 
