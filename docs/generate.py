@@ -14,7 +14,7 @@ from pathlib import Path
 import attrs
 
 from instructforge.building import BuildSettings
-from instructforge.recipe import DataPlan, EvaluatePlan, PredictPlan, Recipe, TrainPlan
+from instructforge.recipe import DataPlan, EvaluatePlan, MixPart, MixRecipe, PredictPlan, Recipe, TrainPlan
 from instructforge.training.causal import CausalSettings
 from instructforge.training.heads.settings import EncoderSettings
 from instructforge.training.settings import LoopSettings
@@ -47,6 +47,8 @@ SECTIONS: tuple[tuple[str, str, type], ...] = (
     ("Top level", "", Recipe),
     ("data", "data.", DataPlan),
     ("build", "build.", BuildSettings),
+    ("mix", "mix.", MixRecipe),
+    ("mix.parts", "mix.parts.NAME.", MixPart),
     ("train", "train.", TrainPlan),
     ("train.settings of every trainer", "train.settings.", LoopSettings),
     ("train.settings of the trainer `causal`", "train.settings.", CausalSettings),

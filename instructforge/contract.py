@@ -17,9 +17,9 @@ from attrs import field, frozen
 
 from instructforge.errors import ContractMismatchError, printable
 from instructforge.files import sha256_of, write_json
-from instructforge.tasks import Target
+from instructforge.tasks import Target, Task
 
-__all__ = ["FILE_NAME", "FORMAT", "Contract", "differences", "target_to_json"]
+__all__ = ["FILE_NAME", "FORMAT", "Contract", "differences", "target_to_json", "task_to_json"]
 
 FORMAT: Final = 1
 """Counts up when the meaning of a key changes."""
@@ -41,6 +41,16 @@ def target_to_json(target: Target) -> dict[str, Any]:
     return {"kind": type(target).__name__, "head": target.head, "options": options}
 
 
+def task_to_json(task: Task) -> dict[str, Any]:
+    """Describe one task of a mixture as JSON: its name, target, fields and decoder."""
+    return {
+        "task": task.name,
+        "target": target_to_json(task.target),
+        "fields": list(task.fields),
+        "decoder": task.decoder_name,
+    }
+
+
 def _texts(value: Iterable[str]) -> tuple[str, ...]:
     return tuple(value)
 
@@ -54,7 +64,8 @@ class Contract:
     """What a model was trained on. Two models with equal contracts read and write the same bytes.
 
     Attributes:
-        task: Name of the task.
+        task: Name of the task; ``mixture`` where the model was trained on several.
+        tasks: Of a mixture: each part's task, target, fields and decoder, by the part's name.
         target: The task's target, as ``target_to_json`` describes it.
         family: ``causal`` or ``encoder``.
         trainer: Name of the trainer.
@@ -74,6 +85,7 @@ class Contract:
     """
 
     task: str
+    tasks: Mapping[str, Any] = field(factory=dict)
     target: Mapping[str, Any] = field(factory=dict)
     family: str
     trainer: str = ""
@@ -215,7 +227,7 @@ def _plain(value: Any) -> Any:
 
 
 _TEXTS = ("task", "family", "trainer", "method", "head", "tokenizer_sha256", "decoder")
-_MAPPINGS = ("target", "templates", "decoder_options", "encoding", "pinned")
+_MAPPINGS = ("tasks", "target", "templates", "decoder_options", "encoding", "pinned")
 _LISTS = {"fields": str, "labels": str, "stop_texts": str, "stop_ids": int}
 
 

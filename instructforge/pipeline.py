@@ -114,6 +114,21 @@ class Run:
         return self.forge.tasks.get(self.recipe.task)
 
     @property
+    def parts(self) -> dict[str, Run]:
+        """Return the runs of which this one consists: itself, without a name. A mixture has several."""
+        return {"": self}
+
+    def part(self, name: str | None) -> Run:
+        """Return the run itself.
+
+        Raises:
+            ConfigError: A part is named, and this run has none.
+        """
+        if name:
+            raise ConfigError(f'"{self.folder}" has no part "{name}": its recipe mixes no tasks')
+        return self
+
+    @property
     def model_folder(self) -> Path:
         return self.model_in or self.folder / "model"
 

@@ -20,10 +20,13 @@ from attrs import field, frozen
 
 from instructforge.building import BuildSettings, Source
 from instructforge.errors import ConfigError, did_you_mean, printable
+from instructforge.mixing import MixSettings
 
 __all__ = [
     "DataPlan",
     "EvaluatePlan",
+    "MixPart",
+    "MixRecipe",
     "PredictPlan",
     "Recipe",
     "TrainPlan",
@@ -143,12 +146,56 @@ class EvaluatePlan:
 
 
 @frozen(kw_only=True)
+class MixPart:
+    """One task of a mixture: what a recipe says of a single task.
+
+    Args:
+        task: Name of the task; the part's own name where left out.
+        data: The raw files, and how to read them.
+        language: Language of the rows and templates.
+        build: How instructions are built; the recipe's own ``build`` where left out.
+        weight: By how much more (or less) often its rows come.
+        group: The group whose share of the mixture it belongs to.
+        decoder: Name of a decoder; the task's own where left out.
+    """
+
+    data: DataPlan
+    task: str | None = None
+    language: str | None = None
+    build: BuildSettings | None = None
+    weight: float = 1.0
+    group: str | None = None
+    decoder: str | None = None
+
+
+@frozen(kw_only=True)
+class MixRecipe(MixSettings):
+    """Several tasks, one model: the parts, and how often the rows of each are trained on.
+
+    Args:
+        parts: Each task under a name of its own.
+        by: ``proportional`` to the parts' sizes, or by their ``weights`` alone.
+        cap: Rows up to which the size of a part counts; null counts them all.
+        temperature: 1 keeps the proportions; the higher, the more alike the parts become.
+        shares: Group → its share of the rows. A part without a group belongs to the group of its own name.
+        rows: Rows of an epoch; all rows, each part's up to the cap, where left out.
+    """
+
+    parts: Mapping[str, MixPart]
+
+    @property
+    def settings(self) -> MixSettings:
+        return MixSettings(by=self.by, cap=self.cap, temperature=self.temperature, shares=self.shares, rows=self.rows)
+
+
+@frozen(kw_only=True)
 class Recipe:
-    """One run: task, data, model, and how each stage is done.
+    """One run: task, data, model, and how each stage is done. A ``mix`` stands in place of ``task`` and ``data``.
 
     Args:
         task: Name of the task.
         data: The raw files, and how to read them.
+        mix: Several tasks to train one model on.
         model: A registered name, a folder, or a hub id.
         language: Language of the rows and templates; told by each row's script where left out.
         seed: Of splits, template choice, initial weights and data order.
@@ -158,8 +205,9 @@ class Recipe:
         evaluate: How to score.
     """
 
-    task: str
-    data: DataPlan
+    task: str = ""
+    data: DataPlan = field(factory=DataPlan)
+    mix: MixRecipe | None = None
     model: str | None = None
     language: str | None = None
     seed: int = 42
@@ -171,8 +219,12 @@ class Recipe:
     def to_json(self) -> dict[str, Any]:
         """Return the recipe as plain JSON values, defaults filled in."""
         value: dict[str, Any] = _plain(attrs.asdict(self))
-        for name in _SAID_AT_THE_TOP:
-            del value["build"][name]
+        parts = (value["mix"] or {"parts": {}})["parts"].values()
+        for build in (value["build"], *(part["build"] for part in parts if part["build"])):
+            for name in _SAID_AT_THE_TOP:
+                del build[name]
+        if self.mix is not None:
+            del value["task"], value["data"]
         return value
 
     @property
@@ -226,7 +278,7 @@ def recipe_from(value: Mapping[str, Any], overrides: Mapping[str, Any] | None = 
     merged = dict(_plain(value))
     for key_path, part in (overrides or {}).items():
         _set(merged, key_path, part)
-    problems = [*_problems(merged, Recipe, ""), *_misplaced(merged)]
+    problems = [*_problems(merged, Recipe, ""), *_tasks_missing(merged), *_misplaced(merged)]
     if problems:
         raise ConfigError(problems, source=source)
     try:
@@ -286,11 +338,33 @@ def _values_refused(error: BaseException) -> Iterator[str]:
 _SAID_AT_THE_TOP = ("seed", "language")
 
 
+def _tasks_missing(value: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is wrong with which task is meant: one with its data, or a mixture of several."""
+    if value.get("mix") is None:
+        yield from (f"{name}: missing" for name in ("task", "data") if not value.get(name) and name not in value)
+    else:
+        yield from (f"{name}: a recipe with `mix` has it for each part" for name in ("task", "data") if value.get(name))
+        parts = value["mix"].get("parts") if isinstance(value["mix"], dict) else None
+        for name in parts if isinstance(parts, dict) else ():
+            if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,60}", str(name)):
+                yield f'mix.parts: "{printable(name, 60)}" is no name of a part: small letters, digits, - and _'
+
+
 def _misplaced(value: Mapping[str, Any]) -> Iterator[str]:
-    build = value.get("build")
-    for name in _SAID_AT_THE_TOP:
-        if isinstance(build, dict) and name in build:
-            yield f"build.{name}: say `{name}` at the top of the recipe; it holds for every stage"
+    mix = value.get("mix")
+    parts = mix.get("parts") if isinstance(mix, dict) else None
+    builds = {
+        f"mix.parts.{name}.build": part.get("build") for name, part in (parts or {}).items() if isinstance(part, dict)
+    }
+    for path, build in ({"build": value.get("build")} | builds).items():
+        for name in _SAID_AT_THE_TOP:
+            if isinstance(build, dict) and name in build:
+                where = (
+                    "at the top of the recipe; it holds for every stage"
+                    if path == "build"
+                    else "for the part, or at the top"
+                )
+                yield f"{path}.{name}: say `{name}` {where}"
 
 
 _PLAIN = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}

@@ -15,6 +15,7 @@ from instructforge.cli.output import say, say_error, say_json, say_notice, say_t
 from instructforge.errors import ConfigError
 
 if TYPE_CHECKING:
+    from instructforge.mixed import MixedRun
     from instructforge.pipeline import Run
     from instructforge.plugins import Forge
 
@@ -89,7 +90,7 @@ def build(forge: Forge, folder: Path, settings: tuple[str, ...], as_json: bool, 
     with running(forge, folder, recipe, base=Path()) as work:
         ledger = _build(work, quiet=as_json)
         if as_json:
-            say_json("build/1", {"run": str(folder), "ledger": ledger})
+            say_json("build/1", {"run": str(folder), **ledger})
 
 
 @click.command()
@@ -114,6 +115,7 @@ def train(
 @RUN_FOLDER
 @click.option("--input", "inputs", multiple=True, metavar="FILE", help="Answer these raw rows instead of a split.")
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="File for their answers (JSONL).")
+@click.option("--part", metavar="NAME", help="For a mixture: the part whose task the raw rows are of.")
 @click.option(
     "--column", "columns", multiple=True, metavar="FIELD=COLUMN", help="Where a field of the raw rows stands."
 )
@@ -127,6 +129,7 @@ def predict(
     folder: Path,
     inputs: tuple[str, ...],
     output: Path | None,
+    part: str | None,
     columns: tuple[str, ...],
     split: str | None,
     decoder: str | None,
@@ -136,16 +139,25 @@ def predict(
     """Answer a split of RUN, or raw rows, with its trained model."""
     if bool(inputs) != bool(output):
         raise ConfigError("--input and --output go together")
-    if columns and not inputs:
-        raise ConfigError("--column says where the fields of --input stand; there is no --input")
+    for option, given in (("--column", columns), ("--part", part)):
+        if given and not inputs:
+            raise ConfigError(f"{option} is about the rows of --input; there is no --input")
     overrides = _pairs(settings, "--set") | _said({"predict.split": split, "predict.decoder": decoder})
     overrides |= {"data.columns": _pairs(columns, "--column")} if columns else {}
     with _opened(forge, folder, overrides) as work:
-        path = work.answer(inputs, output) if inputs and output else work.predict()
-        if as_json:
-            say_json("predict/1", {"run": str(folder), "predictions": str(path)})
+        if inputs and output:
+            paths = {"": work.part(part).answer(inputs, output)}
         else:
-            say(f"predictions: {path}")
+            work.predict()
+            paths = {name: one.folder / "predictions.jsonl" for name, one in work.parts.items()}
+        if as_json:
+            say_json(
+                "predict/1",
+                {"run": str(folder), **_by_part({name: str(path) for name, path in paths.items()}, "predictions")},
+            )
+        else:
+            for path in paths.values():
+                say(f"predictions: {path}")
 
 
 @click.command()
@@ -163,16 +175,18 @@ def evaluate(forge: Forge, folder: Path, settings: tuple[str, ...], as_json: boo
 
 
 @contextmanager
-def running(forge: Forge, folder: Path, recipe: Any, *, base: Path) -> Iterator[Run]:
+def running(forge: Forge, folder: Path, recipe: Any, *, base: Path) -> Iterator[Run | MixedRun]:
     """Give a new or resumed run whose progress is shown."""
     from instructforge.cli.progress import showing_progress
-    from instructforge.pipeline import Run
+    from instructforge.mixed import run_of
 
     with showing_progress() as progress:
-        yield Run(folder=folder, recipe=recipe, forge=forge, base=base, say=say_error, progress=progress)
+        yield run_of(folder, recipe, forge=forge, base=base, say=say_error, progress=progress)
 
 
-def carry_out(work: Run, *, as_json: bool = False, announce: Callable[[str], None] = lambda stage: None) -> None:
+def carry_out(
+    work: Run | MixedRun, *, as_json: bool = False, announce: Callable[[str], None] = lambda stage: None
+) -> None:
     """Carry a run through every stage, showing what each has done; ``announce`` is told of each beforehand."""
     work.check()
     announce("build")
@@ -186,23 +200,34 @@ def carry_out(work: Run, *, as_json: bool = False, announce: Callable[[str], Non
 
 
 @contextmanager
-def _opened(forge: Forge, folder: Path, overrides: Mapping[str, Any]) -> Iterator[Run]:
+def _opened(forge: Forge, folder: Path, overrides: Mapping[str, Any]) -> Iterator[Run | MixedRun]:
     """Give the run in ``folder``, with some keys of its recipe changed."""
     from instructforge.cli.progress import showing_progress
-    from instructforge.pipeline import Run
+    from instructforge.mixed import open_run
 
     with showing_progress() as progress:
-        yield Run.open(folder, forge=forge, say=say_error, progress=progress, overrides=overrides)
+        yield open_run(folder, forge=forge, say=say_error, progress=progress, overrides=overrides)
 
 
-def _build(work: Run, *, quiet: bool) -> Mapping[str, Any]:
-    ledger = work.build().ledger
+def _by_part(found: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return what JSON says of a run: ``name`` itself, or for a mixture each part's under ``parts``."""
+    return {name: found[""]} if set(found) == {""} else {"parts": {part: {name: one} for part, one in found.items()}}
+
+
+def _build(work: Run | MixedRun, *, quiet: bool) -> dict[str, Any]:
+    from instructforge.building import read_ledger
+
+    work.build()
+    ledgers = {name: read_ledger(part.folder) for name, part in work.parts.items()}
     if not quiet:
-        _say_ledger(work.folder, ledger)
-    return ledger
+        for name, part in work.parts.items():
+            if name:
+                say(f"\n{name}:")
+            _say_ledger(part.folder, ledgers[name])
+    return _by_part(ledgers, "ledger")
 
 
-def _train(work: Run, *, quiet: bool) -> dict[str, Any]:
+def _train(work: Run | MixedRun, *, quiet: bool) -> dict[str, Any]:
     result = work.train()
     best = ", ".join(f"{name} {value:.4g}" for name, value in result.best.items() if name != "step")
     if not quiet:
@@ -211,16 +236,19 @@ def _train(work: Run, *, quiet: bool) -> dict[str, Any]:
     return {"steps": result.steps, "counts": dict(result.counts), "best": dict(result.best)}
 
 
-def _evaluate(work: Run, as_json: bool) -> None:
+def _evaluate(work: Run | MixedRun, as_json: bool) -> None:
     from instructforge import report as reporting
 
-    report = work.evaluate()
+    found = work.evaluate()
+    reports = found if isinstance(found, dict) else {"": found}
     if as_json:
-        say_json("evaluate/1", {"run": str(work.folder), "report": report.to_json()})
+        told = _by_part({name: report.to_json() for name, report in reports.items()}, "report")
+        say_json("evaluate/1", {"run": str(work.folder), **told})
     else:
-        reporting.show(report)
+        for report in reports.values():
+            reporting.show(report)
         say(f"report: {work.folder / 'report.html'}")
-    missed = work.missed_gates(report)
+    missed = work.missed_gates(found)  # type: ignore[arg-type]  # each kind of run takes what it has given
     for line in missed:
         say_error(line)
     if missed:

@@ -11,6 +11,11 @@ __all__ = ["WORDS", "metric_name", "number", "percent", "points", "reason_in", "
 WORDS: Mapping[str, Mapping[str, str]] = {
     "en": {
         "report": "Evaluation report",
+        "mixture": "Mixture",
+        "mixture_about": "One model, trained on {n} tasks; each is scored by itself.",
+        "mixture_share": "{rate} of the training rows: {rows} of its {size} an epoch",
+        "metric": "metric",
+        "value": "value",
         "n": "n",
         "interval": "95% interval",
         "baseline_of": "always “{answer}” ({why})",
@@ -124,6 +129,11 @@ WORDS: Mapping[str, Mapping[str, str]] = {
     },
     "zh": {
         "report": "评测报告",
+        "mixture": "多任务混合",
+        "mixture_about": "一个模型，同时训练 {n} 个任务；各任务分别评分。",
+        "mixture_share": "占训练数据的 {rate}：每轮取 {rows} 行，共有 {size} 行",
+        "metric": "指标",
+        "value": "数值",
         "n": "n",
         "interval": "95% 置信区间",
         "baseline_of": "始终回答“{answer}”（{why}）",

@@ -7,19 +7,21 @@ import json
 import logging
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from attrs import evolve, field, frozen
 
-from instructforge.contract import Contract, target_to_json
+from instructforge.contract import Contract, target_to_json, task_to_json
 from instructforge.data import Features, Instruction
 from instructforge.encoding import ChatEncoder, tokenizer_sha256
 from instructforge.errors import ConfigError, InstructForgeError, MissingDependencyError, TrainingError, printable
 from instructforge.files import sha256_of, write_atomically, write_json
 from instructforge.manifest import library_versions
+from instructforge.mixing import Picked
 from instructforge.models import check_folder, check_vocabulary
 from instructforge.models.loading import load_causal, load_tokenizer, quiet
 from instructforge.tasks import Text
@@ -98,11 +100,15 @@ class CausalTrainer:
         job.work.mkdir(parents=True, exist_ok=True)
         encoder = _encoder(tokenizer, settings, job)
         check_vocabulary(tokenizer, _texts(job.train), limit=settings.max_unknown)
-        rows, counts = encode_rows(encoder, job.train, settings.train, left_out=job.work / "left_out.jsonl")
+        reached = job.mixture.reach(settings.epochs).tolist() if job.mixture else None
+        train = job.train if reached is None else Picked(job.train, reached)
+        rows, counts = encode_rows(encoder, train, settings.train, left_out=job.work / "left_out.jsonl")
+        drawn = _drawing(job, reached, rows, settings) if job.mixture and reached is not None else None
         validation, _ = encode_rows(encoder, _thinned(job.validation, settings.max_validation_rows), settings.train)
         contract = _contract(job, settings, encoder, rows)
         facts = {"base": base_fingerprint(folder), "contract": contract.sha256, "rows": rows.sha256}
         facts |= {"validation": validation.sha256}
+        facts |= {"mixture": sha256_of(job.mixture.to_json())} if job.mixture else {}
         fingerprint = sha256_of({**facts, "settings": settings.to_json(), "seed": job.seed})
         if (before := finished(job, fingerprint)) is not None:
             _log.warning("trained before with the same data, model and options: %s is kept", job.out)
@@ -110,7 +116,8 @@ class CausalTrainer:
         model = load_causal(folder, dtype=_weights_dtype(settings), trust_remote_code=settings.trust_remote_code)
         settings = _resolved(settings, model)
         model = _prepared(model, settings, job.seed)
-        result = run_loop(job, settings, _parts(model, tokenizer, rows, validation, settings, facts))
+        parts = _parts(model, tokenizer, rows, validation, settings, facts)
+        result = run_loop(job, settings, evolve(parts, drawn=drawn))
         counts |= _parameters(model)
         done = TrainingResult(
             steps=result.steps,
@@ -167,7 +174,7 @@ def encode_rows(
     Rows that cannot be trained on (too long, unlabelled, altered by the chat template …) are left out, counted by
     reason, and listed in the file ``left_out`` with id, origin and reason. No answer is ever cut.
     """
-    rows, reasons, lines = TokenRows(), Counter[str](), []
+    rows, reasons, lines, place = TokenRows(), Counter[str](), [], -1
     for start in range(0, len(instructions), _CHUNK):
         chunk = list(instructions[start : start + _CHUNK])
         labelled = [row for row in chunk if row.completion.strip() or row.messages[-1].tool_calls]
@@ -176,8 +183,9 @@ def encode_rows(
         for row in chunk:
             found = next(encoded) if id(row) in waiting else _unlabelled(row)
             problem = _problem(found)
+            place += 1
             if problem is None and isinstance(found, Features):
-                rows.append(row.id, found.input_ids, found.labels)
+                rows.append(row.id, found.input_ids, found.labels, place)
                 continue
             rule, message = problem or ("", "")
             reasons[rule] += 1
@@ -190,6 +198,21 @@ def encode_rows(
     counts |= {f"left_out:{rule}": count for rule, count in sorted(reasons.items())}
     counts |= {"tokens": rows.tokens, "tokens_trained": rows.trained, "rows_cut": encoder.stats.cut_rows}
     return rows, counts
+
+
+def _drawing(
+    job: TrainingJob, reached: Sequence[int], rows: TokenRows, settings: CausalSettings
+) -> Callable[[int], Sequence[int]]:
+    """Return what rows an epoch of the mixture has, and say what that comes to for each part."""
+    assert job.mixture is not None
+    mixture, kept = job.mixture, np.array([reached[place] for place in rows.places], dtype=np.int64)
+    tokens: dict[str, list[int]] = {}
+    for part, length in zip(mixture.part_of(kept), rows.lengths, strict=True):
+        tokens.setdefault(part, []).append(length)
+    means = {part: sum(lengths) / len(lengths) for part, lengths in tokens.items()}
+    for line in mixture.plan.table(means, epochs=settings.epochs):
+        job.say(line)
+    return lambda epoch: mixture.drawn(epoch, kept).tolist()
 
 
 def _unlabelled(row: Instruction) -> InstructForgeError:
@@ -340,8 +363,10 @@ def _parameters(model: Any) -> dict[str, int]:
 
 def _contract(job: TrainingJob, settings: CausalSettings, encoder: ChatEncoder, rows: TokenRows) -> Contract:
     target = job.task.target
+    tasks = {part: task_to_json(task) for part, task in job.tasks.items()}
     return Contract(
         task=job.task.name,
+        tasks=tasks,
         target=target_to_json(target),
         family="causal",
         trainer=CausalTrainer.name,
@@ -361,10 +386,12 @@ def _contract(job: TrainingJob, settings: CausalSettings, encoder: ChatEncoder, 
 
 def _new_tokens(job: TrainingJob, rows: TokenRows) -> int:
     """Return how many tokens an answer may have: the target's word, or twice the longest answer trained on."""
-    if isinstance(job.task.target, Text):
-        return job.task.target.max_new_tokens
+    targets = [task.target for task in (job.tasks.values() or (job.task,))]
+    stated = max((target.max_new_tokens for target in targets if isinstance(target, Text)), default=0)
+    if all(isinstance(target, Text) for target in targets):
+        return stated
     longest = max((int((labels != IGNORED).sum()) for _, labels in rows), default=0)
-    return min(_MOST_NEW_TOKENS, max(_LEAST_NEW_TOKENS, 2 * longest))
+    return max(stated, min(_MOST_NEW_TOKENS, max(_LEAST_NEW_TOKENS, 2 * longest)))
 
 
 def _write(

@@ -9,6 +9,7 @@ from typing import Any
 from attrs import field, frozen
 
 from instructforge.data import Instruction
+from instructforge.mixing import Mixture
 from instructforge.tasks import Task
 
 __all__ = ["TrainingJob", "TrainingResult"]
@@ -18,13 +19,19 @@ def _no_log(step: int, values: Mapping[str, float]) -> None:
     return None
 
 
+def _say_nothing(line: str) -> None:
+    return None
+
+
 @frozen(kw_only=True)
 class TrainingJob:
     """One fine-tuning of one model.
 
     Args:
         task: The task that the instructions are of.
+        tasks: For a mixture: the task of each part, by the part's name; ``task`` then stands for them all.
         train: Labelled instructions to train on; read by index, never copied as a whole.
+        mixture: Which rows of ``train`` each epoch has; each of them once where left out.
         validation: Instructions to choose the best checkpoint by; empty where there are none.
         model: An ordinary model folder.
         out: The model folder to write: weights as safetensors, tokenizer, contract, model card.
@@ -34,11 +41,14 @@ class TrainingJob:
         decoder: Name of the decoder that predictions will be read with.
         seed: Of initial weights, data order and dropout.
         on_log: Called with (step, values) whenever training logs.
+        say: Called with a line for people, before training begins.
         base: What the user called the base model, for the model card.
     """
 
     task: Task
+    tasks: Mapping[str, Task] = field(factory=dict)
     train: Sequence[Instruction]
+    mixture: Mixture | None = None
     validation: Sequence[Instruction] = ()
     model: Path
     out: Path
@@ -48,6 +58,7 @@ class TrainingJob:
     decoder: str = ""
     seed: int = 42
     on_log: Callable[[int, Mapping[str, float]], None] = _no_log
+    say: Callable[[str], None] = _say_nothing
     base: str = ""
 
 

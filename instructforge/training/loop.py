@@ -70,6 +70,8 @@ class LoopParts:
         rows: What ``collate`` takes lists of; read by index.
         lengths: Tokens of each row.
         ids: Id of each row, for messages.
+        drawn: Epoch → the numbers of the rows that it has, some of them several times, the same number of them in every
+            epoch; each row once where left out.
         collate: Rows → batch of tensors.
         count: How many things of a batch its loss is a mean of (trained tokens, rows …).
         loss: (model, batch, count) → the batch's share of the mean: the sum over the batch divided by ``count``,
@@ -96,6 +98,7 @@ class LoopParts:
     figure: str = "loss"
     higher_is_better: bool = False
     groups: Callable[[torch.nn.Module], list[dict[str, Any]]] | None = None
+    drawn: Callable[[int], Sequence[int]] | None = None
     fingerprint: Mapping[str, Any] = field(factory=dict)
 
 
@@ -149,21 +152,33 @@ class BatchOrder(Sampler[list[int]]):
         batch_size: Rows of a batch.
         seed: Of the order.
         grouped: Whether lengths matter.
+        drawn: Epoch → the rows that it has; each once where left out.
     """
 
-    def __init__(self, lengths: Sequence[int], batch_size: int, *, seed: int, grouped: bool = True) -> None:
+    def __init__(
+        self,
+        lengths: Sequence[int],
+        batch_size: int,
+        *,
+        seed: int,
+        grouped: bool = True,
+        drawn: Callable[[int], Sequence[int]] | None = None,
+    ) -> None:
         self.lengths, self.batch_size, self.seed, self.grouped = lengths, batch_size, seed, grouped
+        self.drawn = drawn or (lambda epoch: range(len(lengths)))
+        self.rows = len(self.drawn(0))
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return math.ceil(len(self.lengths) / self.batch_size)
+        return math.ceil(self.rows / self.batch_size)
 
     def __iter__(self) -> Iterator[list[int]]:
         generator = torch.Generator().manual_seed(seed_for_torch(self.seed, "order", str(self.epoch)))
-        order = torch.randperm(len(self.lengths), generator=generator).tolist()
+        rows = self.drawn(self.epoch)
+        order = [int(rows[place]) for place in torch.randperm(len(rows), generator=generator).tolist()]
         if self.grouped:
             pool = self.batch_size * _LENGTH_POOL
             order = [
@@ -331,7 +346,9 @@ class _Trainer(transformers.Trainer):
     def __init__(self, job: TrainingJob, settings: LoopSettings, parts: LoopParts, fingerprint: str) -> None:
         self.job, self.settings, self.parts, self.fingerprint = job, settings, parts, fingerprint
         self.own = _Own()
-        self.order = BatchOrder(parts.lengths, settings.batch_size, seed=job.seed, grouped=settings.group_by_length)
+        self.order = BatchOrder(
+            parts.lengths, settings.batch_size, seed=job.seed, grouped=settings.group_by_length, drawn=parts.drawn
+        )
         self.rows_of_step: list[int] = []
         self.best_in_checkpoint = -1
         self.log_every = 1

@@ -25,10 +25,13 @@ class TokenRows(Sequence[tuple[Any, Any]]):
 
     def __init__(self) -> None:
         self.ids: list[str] = []
+        self.places: list[int] = []
+        """Of each row: its number among the rows that were to be encoded."""
         self._tokens, self._trained, self._ends = array("i"), bytearray(), array("q", [0])
 
-    def append(self, row_id: str, tokens: Sequence[int], labels: Sequence[int]) -> None:
+    def append(self, row_id: str, tokens: Sequence[int], labels: Sequence[int], place: int = -1) -> None:
         self.ids.append(row_id)
+        self.places.append(place)
         self._tokens.extend(tokens)
         self._trained.extend(label != IGNORED for label in labels)
         self._ends.append(len(self._tokens))
