@@ -135,6 +135,10 @@ def _label_words(value: Mapping[str, Words] | Iterable[str]) -> Mapping[str, Wor
     return value if isinstance(value, Mapping) else {label: {} for label in value}
 
 
+def _nothing_words() -> Words:
+    return {"en": "none", "zh": "无"}
+
+
 @frozen
 class Choice:
     """One of a closed set of labels (or several, with ``multiple``).
@@ -143,7 +147,8 @@ class Choice:
         options: The labels: a list, or a mapping of each label to its words in each language. A label
             without words in a language is its own words there.
         from_field: Instead of ``options``: the list-valued field that holds each row's choices.
-        multiple: Whether an answer is a tuple of labels.
+        multiple: Whether an answer is a tuple of labels; an empty one says that none fits.
+        nothing: With ``multiple``: what a model writes where none fits.
 
     >>> Choice({"entailment": {"en": "yes", "zh": "蕴含"}}).words("entailment", "zh")
     '蕴含'
@@ -152,6 +157,7 @@ class Choice:
     options: Mapping[str, Words] = field(factory=dict, converter=_label_words)
     from_field: str | None = field(default=None, kw_only=True)
     multiple: bool = field(default=False, kw_only=True)
+    nothing: Words = field(factory=_nothing_words, kw_only=True)
 
     head: ClassVar[str] = "choice"
     decoder: ClassVar[str] = "choice"
@@ -176,6 +182,13 @@ class Choice:
                     field="answer",
                     fix=f"use one of: {', '.join(known[:10])}{', …' if len(known) > 10 else ''}",
                 )
+        if not chosen and (same := {word.casefold() for word in self.nothing.values()} & set(map(str.casefold, known))):
+            raise DataError(
+                f'no label fits, and a label is called "{min(same)}", which says just that',
+                rule="answer-ambiguous",
+                field="answer",
+                fix="rename the label, or give the task's Choice other words for nothing",
+            )
 
     def equal(self, one: Answer, other: Answer) -> bool:
         if isinstance(one, tuple) and isinstance(other, tuple):
@@ -183,6 +196,8 @@ class Choice:
         return one == other
 
     def words(self, answer: Answer, language: str) -> str:
+        if answer == ():
+            return self.nothing.get(language, self.nothing["en"])
         if isinstance(answer, tuple):
             return (", " if language != "zh" else "、").join(self.words(label, language) for label in answer)
         label = str(answer)

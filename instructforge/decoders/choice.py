@@ -11,7 +11,7 @@ from attrs import frozen
 from instructforge.data import Instruction, Output, Prediction
 from instructforge.decoders.base import answered, each, finite, one_of, option
 from instructforge.errors import ConfigError, DecodingError, printable
-from instructforge.matching import ChoiceForms, folded, read_choice, read_choices
+from instructforge.matching import ChoiceForms, bare, folded, read_choice, read_choices, without_lead_in
 from instructforge.tasks import Choice, Task
 
 __all__ = [
@@ -65,13 +65,21 @@ class ChoiceDecoder:
                 raise DecodingError("the engine gave no text")
             forms = _forms(instruction, task)
             if several:
-                return answered(read_choices(output.text, forms))
+                return answered(() if _says_nothing(output.text, forms, task) else read_choices(output.text, forms))
             label = read_choice(output.text, forms)
             if not output.finished:
                 _refuse_if_cut(output.text, label, forms)
             return answered(label)
 
         return each(outputs, instructions, _read)
+
+
+def _says_nothing(text: str, forms: ChoiceForms, task: Task) -> bool:
+    """Tell whether a text says that no label fits, which is no label's own name."""
+    said = bare(without_lead_in(text))
+    words = {bare(word) for word in getattr(task.target, "nothing", {}).values()}
+    named = {bare(form) for form in (*forms.completions, *(word for words in forms.others for word in words))}
+    return said in words and said not in named
 
 
 def _refuse_if_cut(text: str, label: str, forms: ChoiceForms) -> None:

@@ -584,9 +584,11 @@ class _Writer:
     def _answer_words(self, answer: Answer, labels: Sequence[str], inputs: Mapping[str, Any]) -> str:
         """Return what stands for ``answer`` in the completion: its words, or its letter."""
         declarations = self._plan.declarations
-        if isinstance(answer, tuple) and (declarations.letters or declarations.words is not None):
+        if isinstance(answer, tuple) and answer and (declarations.letters or declarations.words is not None):
             between = "、" if self._language.startswith("zh") else ", "
             return between.join(self._answer_words(label, labels, inputs) for label in answer)
+        if answer == ():
+            return answer_words(self._task.target, answer, self._language, inputs)
         if declarations.letters:
             if answer not in labels:
                 raise GuardError("answer", f'the answer "{printable(answer, 80)}" is not one of the row\'s choices')
