@@ -71,6 +71,8 @@ def instructforge_decoders() -> Iterator[Lazy]:
         summary="items by how likely the model finds each as the whole answer",
     )
     yield Lazy("ranking", f"{home}.ranking:RankingDecoder", summary="items by the scores of a model's head")
+    yield Lazy("tags-text", f"{home}.tags:TagsTextDecoder", summary="finds the entities that a text names")
+    yield Lazy("tags", f"{home}.tags:TagsDecoder", summary="the likeliest valid tags of a model's head")
 
 
 @hookimpl
@@ -78,6 +80,7 @@ def instructforge_metrics() -> Iterator[Lazy]:
     """Provide the metrics of texts, choices and spans."""
     home = "instructforge.metrics"
     yield Lazy("accuracy", f"{home}.labels:Accuracy", summary="share of answers that are right")
+    yield Lazy("micro-f1", f"{home}.labels:MicroF1", summary="F1 over all labels together, where answers have several")
     yield Lazy("macro-f1", f"{home}.labels:MacroF1", summary="F1 of each label, averaged over the labels")
     yield Lazy(
         "exact-match", f"{home}.text:ExactMatch", summary="share of texts equal to an answer but for case and spaces"
@@ -87,6 +90,7 @@ def instructforge_metrics() -> Iterator[Lazy]:
         "squad-em", f"{home}.span:SquadExactMatch", summary="exact match as SQuAD (CMRC 2018 in Chinese) counts it"
     )
     yield Lazy("squad-f1", f"{home}.span:SquadF1", summary="F1 as SQuAD (CMRC 2018 in Chinese) counts it")
+    yield Lazy("entity-f1", f"{home}.tags:EntityF1", summary="F1 over entities, right in type and both ends")
     yield Lazy("ndcg", f"{home}.ranking:Ndcg", summary="gain of a ranking, discounted by rank, over the best possible")
     yield Lazy("ndcg-at-5", f"{home}.ranking:NDCG_AT_5", summary="the same over the first 5 items")
     yield Lazy("ndcg-at-10", f"{home}.ranking:NDCG_AT_10", summary="the same over the first 10 items")

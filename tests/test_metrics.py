@@ -18,6 +18,7 @@ from instructforge.metrics import (
     Accuracy,
     ExactMatch,
     MacroF1,
+    MicroF1,
     SquadExactMatch,
     SquadF1,
     TokenF1,
@@ -211,7 +212,7 @@ def test_label_metrics_agree_with_scikit_learn(pairs: list[tuple[str, str | None
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(*[st.sets(st.sampled_from(LABELS), max_size=3)] * 2), min_size=1, max_size=30))
-def test_macro_f1_of_several_labels_agrees_with_scikit_learn(pairs: list[tuple[set[str], set[str]]]) -> None:
+def test_f1_of_several_labels_agrees_with_scikit_learn(pairs: list[tuple[set[str], set[str]]]) -> None:
     sklearn = pytest.importorskip("sklearn.metrics")
     several = Task("t", summary="t", fields={}, target=Choice(LABELS, multiple=True))
     present = sorted(set().union(*(gold | said for gold, said in pairs)))
@@ -225,6 +226,9 @@ def test_macro_f1_of_several_labels_agrees_with_scikit_learn(pairs: list[tuple[s
     columns = list(range(len(present)))
     f1 = sklearn.f1_score(gold, said, labels=columns, average="macro", zero_division=0)
     assert got == pytest.approx(f1, abs=1e-12)
+    micro = value(MicroF1(), [tuple(said) for _, said in pairs], [[tuple(gold)] for gold, _ in pairs], several)
+    f1 = sklearn.f1_score(gold, said, labels=columns, average="micro", zero_division=1.0)
+    assert micro == pytest.approx(f1, abs=1e-12)
 
 
 @settings(deadline=None)
@@ -236,7 +240,7 @@ def test_a_resample_scores_as_if_its_rows_were_all_there_is(
     pairs: list[tuple[str, str | None]], data: st.DataObject
 ) -> None:
     rows = data.draw(st.lists(st.integers(0, len(pairs) - 1), min_size=1, max_size=40))
-    for metric in (Accuracy(), MacroF1()):
+    for metric in (Accuracy(), MacroF1(), MicroF1()):
         predictions = [Prediction(id="", answer=said) for _, said in pairs]
         examples = [Example(inputs={}, answers=(gold,)) for gold, _ in pairs]
         prepared = metric.prepare(predictions, examples, CHOICE)

@@ -6,17 +6,20 @@ is wrong, whatever the metric.
 """
 
 from instructforge.metrics.base import language_of, tokens
-from instructforge.metrics.labels import Accuracy, MacroF1
+from instructforge.metrics.labels import Accuracy, MacroF1, MicroF1
 from instructforge.metrics.ranking import Hit, MeanReciprocalRank, Ndcg, ndcg_of
 from instructforge.metrics.span import SquadExactMatch, SquadF1, cmrc_exact, cmrc_f1, squad_exact, squad_f1
+from instructforge.metrics.tags import EntityF1
 from instructforge.metrics.text import ExactMatch, TokenF1
 
 __all__ = [
     "Accuracy",
+    "EntityF1",
     "ExactMatch",
     "Hit",
     "MacroF1",
     "MeanReciprocalRank",
+    "MicroF1",
     "Ndcg",
     "SquadExactMatch",
     "SquadF1",

@@ -16,7 +16,7 @@ from instructforge.tasks import Choice, Task
 if TYPE_CHECKING:
     from typing import Self
 
-__all__ = ["Accuracy", "MacroF1"]
+__all__ = ["Accuracy", "MacroF1", "MicroF1"]
 
 
 @frozen
@@ -54,12 +54,7 @@ class MacroF1:
         return "" if len(known) <= 1 else "each row has choices of its own"
 
     def prepare(self, predictions: Sequence[Prediction], examples: Sequence[Example], task: Task) -> LabelMarks:
-        pairs = [
-            _gold_and_predicted(prediction, example, task)
-            for prediction, example in zip(predictions, examples, strict=True)
-        ]
-        names = sorted({label for pair in pairs for side in pair for label in side})
-        return LabelMarks.of(pairs, {label: at for at, label in enumerate(names)})
+        return _marks(predictions, examples, task)
 
     def reduce(self, prepared: LabelMarks, rows: NDArray[np.intp]) -> float:
         if not len(rows):
@@ -70,6 +65,39 @@ class MacroF1:
         total = np.bincount(prepared.label, weight * prepared.total, minlength=1)
         present = total > 0
         return float((2 * right[present] / total[present]).mean()) if present.any() else 0.0
+
+
+@frozen
+class MicroF1:
+    """F1 over all labels of all rows together: what is chosen often counts often. For answers of several labels.
+
+    Where no label is gold and none is predicted, nothing was missed and nothing made up: 1.
+
+    Source: ``sklearn.metrics.f1_score(average="micro", zero_division=1.0)``, an undecoded prediction being
+    none of the labels.
+    """
+
+    name: ClassVar[str] = "micro-f1"
+    higher_is_better: ClassVar[bool] = True
+
+    def prepare(self, predictions: Sequence[Prediction], examples: Sequence[Example], task: Task) -> LabelMarks:
+        return _marks(predictions, examples, task)
+
+    def reduce(self, prepared: LabelMarks, rows: NDArray[np.intp]) -> float:
+        if not len(rows):
+            return float("nan")
+        weight = np.bincount(rows, minlength=len(prepared))[prepared.row].astype(np.float64)
+        total = float(weight @ prepared.total)
+        return 2 * float(weight @ prepared.right) / total if total else 1.0
+
+
+def _marks(predictions: Sequence[Prediction], examples: Sequence[Example], task: Task) -> LabelMarks:
+    pairs = [
+        _gold_and_predicted(prediction, example, task)
+        for prediction, example in zip(predictions, examples, strict=True)
+    ]
+    names = sorted({label for pair in pairs for side in pair for label in side})
+    return LabelMarks.of(pairs, {label: at for at, label in enumerate(names)})
 
 
 @frozen(eq=False)

@@ -244,6 +244,7 @@ _METRICS: Mapping[str, Mapping[str, str]] = {
     "en": {
         "accuracy": "Accuracy",
         "macro-f1": "Macro F1",
+        "micro-f1": "Micro F1",
         "exact-match": "Exact match",
         "token-f1": "Token F1",
         "squad-em": "Exact match",
@@ -253,6 +254,7 @@ _METRICS: Mapping[str, Mapping[str, str]] = {
     "zh": {
         "accuracy": "准确率",
         "macro-f1": "宏平均 F1",
+        "micro-f1": "微平均 F1",
         "exact-match": "完全一致率",
         "token-f1": "词元 F1",
         "squad-em": "完全匹配率",
