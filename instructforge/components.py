@@ -158,7 +158,7 @@ class Decoder(Protocol):
     Attributes:
         name: As given to ``--decoder``.
         needs: What an engine has to fill in each ``Output``: ``text``, ``choice_logprobs``,
-            ``label_scores`` or ``spans``.
+            ``label_scores``, ``tag_scores`` or ``spans``.
     """
 
     @property

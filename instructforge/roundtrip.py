@@ -15,7 +15,7 @@ from attrs import Factory, frozen
 from instructforge.building import BuildSettings, InstructionSet, Source, build, split_names
 from instructforge.data import NO_ANSWER, Example, Instruction, Output, SpanAnswer, SpanScore
 from instructforge.errors import TemplateError, printable
-from instructforge.tasks import Choice, Ranking, Span, Task
+from instructforge.tasks import Choice, Ranking, Span, Tags, Task
 
 if TYPE_CHECKING:
     from instructforge.plugins import Forge
@@ -86,6 +86,9 @@ def perfect_output(needs: str, task: Task, instruction: Instruction) -> Output |
             return Output(label_scores=scores)
         if needs == "choice_logprobs":
             return Output(choice_logprobs=scores, choice_tokens=(1,) * len(scores))
+    if needs == "tag_scores" and isinstance(task.target, Tags) and isinstance(answer, tuple):
+        tags = task.target.tags(instruction.example.inputs)
+        return Output(tag_scores=tuple(tuple(0.0 if tag == own else -9.0 for tag in tags) for own in answer))
     if needs == "spans" and isinstance(task.target, Span) and isinstance(answer, SpanAnswer):
         if answer == NO_ANSWER:
             return Output(spans=(SpanScore(0, 1, -9.0),), null_score=9.0)

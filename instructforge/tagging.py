@@ -20,7 +20,6 @@ from attrs import frozen
 
 __all__ = [
     "MARK",
-    "SCHEMES",
     "Entity",
     "Mention",
     "Places",
@@ -81,9 +80,6 @@ def tags_of(found: Iterable[Entity], length: int) -> tuple[str, ...]:
 
 # --- Schemes ------------------------------------------------------------------------------------------
 
-SCHEMES = ("iob2", "iob1", "bioes", "io")
-"""The schemes that are told apart; BMES and BILOU are BIOES with other letters."""
-
 _TAG = re.compile(r"([BIMELSU])[-_](.+)", re.DOTALL)
 _LETTERS = {"B": "B", "I": "I", "M": "I", "E": "E", "L": "E", "S": "S", "U": "S"}
 _NO_ENTITY = frozenset({"O", "o"})
@@ -123,7 +119,8 @@ def to_iob2(tags: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     token stands.
 
     Returns:
-        The tags, and notes: ``tags-from-iob1``, ``tags-from-bioes``, ``tags-from-io``, ``tags-repaired``.
+        The tags, and notes: ``tags-from-iob1``, ``tags-from-bioes``, ``tags-from-io``, ``tags-repaired``;
+        ``tags-respelled`` where only ``_`` stood for ``-``, or ``o`` for ``O``.
 
     >>> to_iob2(["S-PER", "O", "B-LOC", "M-LOC", "E-LOC"])
     (('B-PER', 'O', 'B-LOC', 'I-LOC', 'I-LOC'), ('tags-from-bioes',))
@@ -134,6 +131,7 @@ def to_iob2(tags: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """
     parts = [_parts(tag) for tag in tags]
     letters = {letter for letter, _ in parts}
+    closes = any(_TAG.fullmatch(tag) and tag[0] not in "BI" for tag in tags)
     made: list[str] = []
     open_type, repaired = "", False
     for (letter, label), (after, label_after) in pairwise([*parts, ("O", "")]):
@@ -146,25 +144,34 @@ def to_iob2(tags: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
             begins = True
             repaired |= bool(letter)
         made.append(f"{'B' if begins else 'I'}-{label}")
-        goes_on = after in "IE" and after != "" and label_after == label
-        repaired |= bool(letters & {"E", "S"}) and (letter in ("B", "I")) != goes_on
+        goes_on = after in ("I", "E") and label_after == label
+        repaired |= closes and (letter in ("B", "I")) != goes_on
         open_type = "" if letter in ("E", "S") else label
-    return tuple(made), _notes(parts, letters, tuple(made), repaired=repaired)
+    return tuple(made), tuple(_notes(parts, letters, made, tags, closes=closes, repaired=repaired))
 
 
 def _notes(
-    parts: Sequence[tuple[str, str]], letters: set[str], made: Sequence[str], *, repaired: bool
-) -> tuple[str, ...]:
-    if letters & {"E", "S"}:
-        return ("tags-from-bioes", *(("tags-repaired",) if repaired else ()))
+    parts: Sequence[tuple[str, str]],
+    letters: set[str],
+    made: Sequence[str],
+    tags: Sequence[str],
+    *,
+    closes: bool,
+    repaired: bool,
+) -> Iterator[str]:
+    if closes:
+        yield "tags-from-bioes"
     if "" in letters:
-        return ("tags-from-io",) if letters <= {"", "O"} else ("tags-from-io", "tags-repaired")
-    if not repaired:
-        return ()
-    return ("tags-from-iob1",) if _is_iob1(parts, made) else ("tags-repaired",)
+        yield "tags-from-io"
+    if repaired and not closes and "" not in letters and _is_iob1(parts):
+        yield "tags-from-iob1"
+    elif repaired:
+        yield "tags-repaired"
+    elif not closes and "" not in letters and list(made) != list(tags):
+        yield "tags-respelled"
 
 
-def _is_iob1(parts: Sequence[tuple[str, str]], made: Sequence[str]) -> bool:
+def _is_iob1(parts: Sequence[tuple[str, str]]) -> bool:
     """Tell whether every B- follows an entity of its own type, as in IOB1, where none is needed otherwise."""
     before = [("O", ""), *parts]
     return all(letter != "B" or before[place][1] == label for place, (letter, label) in enumerate(parts))
@@ -221,8 +228,9 @@ def split_text(text: str, *, characters: bool | None = None) -> list[tuple[int, 
 
     Args:
         text: The text.
-        characters: Whether every character is a token, as is usual for Chinese; where left out, in texts that are
-            mostly written without spaces. Otherwise a token is a word, a mark, or one character of such a script.
+        characters: Whether every character is a token, as is usual for Chinese; where left out, in texts of
+            which a third or more is written without spaces. Otherwise a token is a word, a mark, or one character of
+            such a script.
 
     >>> text = "Ada, 30"
     >>> [text[start:end] for start, end in split_text(text)]
@@ -230,7 +238,7 @@ def split_text(text: str, *, characters: bool | None = None) -> list[tuple[int, 
     """
     if characters is None:
         solid = _solid(text)
-        characters = 2 * len(_UNSPACED.findall(solid)) > len(solid)
+        characters = 3 * len(_UNSPACED.findall(solid)) > len(solid)
     if characters:
         return [(place, place + 1) for place, character in enumerate(text) if not character.isspace()]
     return [match.span() for match in _WORD.finditer(text)]
@@ -305,7 +313,7 @@ class Places:
 
 # --- Entities as text ---------------------------------------------------------------------------------
 
-MARK = re.compile(r"\s*[(\uff08]\s*(?:#|第)\s*([0-9]{1,6})\s*[处處个個]?\s*[)\uff09]$")
+MARK = re.compile(r"[(\uff08] ?(?:#|第) ?([0-9]{1,6}) ?[处處个個]?[)\uff09]$")
 """Says at the end of a line which of several places is meant: ``(#2)``, ``（第2处）``."""
 
 

@@ -11,6 +11,7 @@ from instructforge.decoders.base import configured, options_of
 from instructforge.decoders.choice import ChoiceDecoder, ChoiceLikelihoodDecoder, ChoiceScoresDecoder
 from instructforge.decoders.ranking import RankingDecoder, RankingLikelihoodDecoder, RankingTextDecoder
 from instructforge.decoders.span import SpanDecoder, SpanTextDecoder
+from instructforge.decoders.tags import TagsDecoder, TagsTextDecoder
 from instructforge.decoders.text import TextDecoder, per_text
 
 __all__ = [
@@ -22,6 +23,8 @@ __all__ = [
     "RankingTextDecoder",
     "SpanDecoder",
     "SpanTextDecoder",
+    "TagsDecoder",
+    "TagsTextDecoder",
     "TextDecoder",
     "configured",
     "options_of",

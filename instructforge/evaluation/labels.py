@@ -8,7 +8,8 @@ from typing import Any
 
 from instructforge.data import Answer, Example
 from instructforge.evaluation.figures import Pair
-from instructforge.tasks import Choice, Task
+from instructforge.metrics.tags import entity_figures, gold_and_said
+from instructforge.tasks import Choice, Tags, Task
 
 __all__ = ["confusion", "label_figures"]
 
@@ -80,7 +81,9 @@ def confusion(pairs: Sequence[Pair], task: Task) -> dict[str, Any]:
 
 
 def label_figures(pairs: Sequence[Pair], task: Task) -> list[dict[str, Any]]:
-    """Return support, precision, recall and F1 of each label of a closed set."""
+    """Return support, precision, recall and F1 of each label of a closed set, or of each type of entity."""
+    if isinstance(task.target, Tags):
+        return _entity_figures(pairs)
     if not isinstance(task.target, Choice) or task.target.from_field:
         return []
     support, predicted, right = Counter[str](), Counter[str](), Counter[str]()
@@ -92,16 +95,25 @@ def label_figures(pairs: Sequence[Pair], task: Task) -> list[dict[str, Any]]:
         predicted.update(chosen)
         right.update(gold & chosen)
     return [
-        {
-            "label": label,
-            "n": support[label],
-            "predicted": predicted[label],
-            "precision": right[label] / predicted[label] if predicted[label] else None,
-            "recall": right[label] / support[label] if support[label] else None,
-            "f1": 2 * right[label] / (support[label] + predicted[label]),
-        }
+        _figures_of(label, support[label], predicted[label], right[label])
         for label in _order(set(support) | set(predicted), task)
     ]
+
+
+def _figures_of(label: str, support: int, predicted: int, right: int) -> dict[str, Any]:
+    return {
+        "label": label,
+        "n": support,
+        "predicted": predicted,
+        "precision": right / predicted if predicted else None,
+        "recall": right / support if support else None,
+        "f1": 2 * right / (support + predicted),
+    }
+
+
+def _entity_figures(pairs: Sequence[Pair]) -> list[dict[str, Any]]:
+    found = entity_figures([gold_and_said(said, one.example) for one, said in pairs])
+    return [_figures_of(label, *counts) for label, counts in found.items()]
 
 
 def _names(answer: Answer | None) -> set[str]:
