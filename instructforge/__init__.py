@@ -22,16 +22,18 @@ if TYPE_CHECKING:
     from instructforge.data import Origin as Origin
     from instructforge.data import Output as Output
     from instructforge.data import Prediction as Prediction
-    from instructforge.data import Row as Row
     from instructforge.data import Reply as Reply
+    from instructforge.data import Row as Row
     from instructforge.data import SpanAnswer as SpanAnswer
     from instructforge.errors import DataError as DataError
     from instructforge.errors import InstructForgeError as InstructForgeError
+    from instructforge.errors import SkippedError as SkippedError
     from instructforge.hookspecs import hookimpl as hookimpl
     from instructforge.normalizers import columns as columns
     from instructforge.plugins import Forge as Forge
     from instructforge.tasks import Choice as Choice
     from instructforge.tasks import Field as Field
+    from instructforge.tasks import Ranking as Ranking
     from instructforge.tasks import Sample as Sample
     from instructforge.tasks import Span as Span
     from instructforge.tasks import Task as Task
@@ -49,14 +51,15 @@ _HOMES = {
         "Origin",
         "Output",
         "Prediction",
+        "Reply",
         "Row",
         "SpanAnswer",
     ),
-    "errors": ("DataError", "InstructForgeError"),
+    "errors": ("DataError", "InstructForgeError", "SkippedError"),
     "hookspecs": ("hookimpl",),
     "normalizers": ("columns",),
     "plugins": ("Forge",),
-    "tasks": ("Choice", "Field", "Sample", "Span", "Task", "Text"),
+    "tasks": ("Choice", "Field", "Ranking", "Sample", "Span", "Task", "Text"),
 }
 _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
 
