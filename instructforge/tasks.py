@@ -489,8 +489,9 @@ class Field:
 
     Args:
         summary: What it holds, in a few words.
-        kind: ``text``, ``list`` (of texts), ``turns`` (chat messages, each with role and content) or ``tools``
-            (schemas of tools that the assistant may call; they reach the chat template by themselves).
+        kind: ``text``, ``list`` (of texts), ``turns`` (chat messages, each with role and content), ``tools``
+            (schemas of tools that the assistant may call; they reach the chat template by themselves) or
+            ``value`` (a column as it stands: any JSON value).
         optional: Whether a row may lack it; templates then see an empty text or list.
     """
 
@@ -499,12 +500,12 @@ class Field:
     optional: bool = field(default=False, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
-        if self.kind not in ("text", "list", "turns", "tools"):
-            raise ConfigError(f'a field\'s kind is text, list, turns or tools, not "{self.kind}"')
+        if self.kind not in ("text", "list", "turns", "tools", "value"):
+            raise ConfigError(f'a field\'s kind is text, list, turns, tools or value, not "{self.kind}"')
 
     @property
     def empty(self) -> Any:
-        return "" if self.kind == "text" else []
+        return "" if self.kind in ("text", "value") else []
 
 
 @frozen
@@ -608,7 +609,7 @@ class Task:
                 if not part.optional:
                     fix = f"fill it, or map another column to it: {name}=COLUMN"
                     raise DataError(f'"{name}" is missing or empty', rule="field-missing", field=name, fix=fix)
-            elif not isinstance(value, str if part.kind == "text" else (list, tuple)):
+            elif part.kind != "value" and not isinstance(value, str if part.kind == "text" else (list, tuple)):
                 what = f'"{name}" is {type(value).__name__}, not {part.kind}'
                 raise DataError(what, rule="field-type", field=name, fix=f"give a {part.kind}")
         for answer in example.answers:

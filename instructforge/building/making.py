@@ -124,7 +124,9 @@ class Maker:
         for template in templates:
             side = self.inverted if template.inverted else self.straight
             side.setdefault(template.language, []).append(template)
-        self.text_fields = tuple(name for name, part in task.fields.items() if part.kind != "turns")
+        turns = {name: part.kind == "turns" for name, part in task.fields.items()}
+        self.text_fields = tuple(name for name, is_turns in turns.items() if not is_turns)
+        self.turn_fields = tuple(name for name, is_turns in turns.items() if is_turns)
 
     def make(self, source: int, rows: Sequence[RowOrError]) -> list[list[Outcome]]:
         """Return the outcomes of each row, in order: one for each example, or for what went wrong."""
@@ -181,7 +183,12 @@ class Maker:
         return _Draft(settled, key, split, row.values, order, wanted, [])
 
     def _language(self, example: Example) -> str:
-        return language_of(" ".join(_beginnings(example.inputs.get(name) for name in self.text_fields)))
+        """Tell the language by what is said in chat turns, where there are any, else by the other fields.
+
+        A system text in English is common above a chat in any language.
+        """
+        said = " ".join(_beginnings(example.inputs.get(name) for name in self.turn_fields))
+        return language_of(said or " ".join(_beginnings(example.inputs.get(name) for name in self.text_fields)))
 
     def _split(self, group: str) -> str:
         """Return the split of a group: a matter of the seed and the group's name alone."""
@@ -263,7 +270,7 @@ class Maker:
             built=built,
             hashes=tuple({_hash(id) for id in (example.id, *(one.id for one in built))}),
             content=content,
-            unlabelled=not example.answers,
+            unlabelled=not draft.done[0].example.answers,  # a template that is as it is says what the answer is
             notes=example.notes,
         )
 
@@ -310,7 +317,8 @@ def _beginnings(values: Iterable[Any]) -> Iterator[str]:
         if isinstance(value, str):
             yield value[:_LOOKED_AT]
         elif isinstance(value, (list, tuple)):
-            yield " ".join(part for part in value[:20] if isinstance(part, str))[:_LOOKED_AT]
+            texts = (part.get("content") if isinstance(part, Mapping) else part for part in value[:20])
+            yield " ".join(part for part in texts if isinstance(part, str))[:_LOOKED_AT]
 
 
 def language_of(text: str) -> str:

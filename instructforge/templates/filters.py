@@ -23,16 +23,20 @@ from markupsafe import escape
 from instructforge.files import seed_of
 from instructforge.templates import methods
 from instructforge.templates.guard import COMPARISONS, VIEWS, Guard, GuardError, Stream
+from instructforge.templates.patterns import MAX_REGEX_CHARS, bounded_pattern
 from instructforge.templates.traced import follow, follow_all
 
 if TYPE_CHECKING:
     from instructforge.templates.sandbox import BoundedEnvironment
 
-__all__ = ["FILTERS", "GLOBALS", "TESTS"]
+__all__ = ["FILTERS", "GLOBALS", "REGEX_FILTERS", "STOCK_FILTERS", "TESTS"]
 
 Part: TypeAlias = Callable[..., Any]
 
 FILTERS: dict[str, Part] = {}
+STOCK_FILTERS: dict[str, Part] = {}
+"""Jinja's own where ``FILTERS`` has another of the name, for texts that other projects render with it."""
+REGEX_FILTERS: dict[str, Part] = {}
 TESTS: dict[str, Part] = {}
 MAX_PATTERN_CHARS = 100_000
 MAX_INDENT = 100
@@ -44,7 +48,7 @@ def _guard(context: Context) -> Guard:
     return environment.guard
 
 
-def _filter(*names: str) -> Callable[[Part], Part]:
+def _filter(*names: str, among: dict[str, Part] = FILTERS) -> Callable[[Part], Part]:
     """Register a filter: a function of the guard, the value and its arguments."""
 
     def register(function: Part) -> Part:
@@ -57,7 +61,7 @@ def _filter(*names: str) -> Callable[[Part], Part]:
                 return guard.made(follow_all(args, result))
             return guard.made(follow(value, result))
 
-        FILTERS.update(dict.fromkeys(names, bounded))
+        among.update(dict.fromkeys(names, bounded))
         return function
 
     return register
@@ -268,6 +272,27 @@ def _tojson(
     return follow_all((value,), text)  # type: ignore[no-any-return]
 
 
+@_filter("tojson", among=STOCK_FILTERS)
+def _stock_tojson(guard: Guard, value: Any, indent: int | None = None) -> str:
+    """Write JSON as Jinja does: keys sorted, safe to stand in HTML."""
+    text = str(_tojson(guard, value, ensure_ascii=True, indent=indent, sort_keys=True))
+    guard.room(6 * len(text))
+    return text.translate(_IN_HTML)
+
+
+_IN_HTML = str.maketrans({char: f"\\u{ord(char):04x}" for char in "<>&'"})
+
+
+@_filter("regex_replace", among=REGEX_FILTERS)
+def _regex_replace(guard: Guard, value: Any, pattern: Any, repl: Any, count: int = 0) -> str:
+    """Return ``re.sub(pattern, repl, value, count)``, for patterns that cannot take for ever."""
+    text = _text(guard, value)
+    compiled = bounded_pattern(guard, _text(guard, pattern, limit=MAX_REGEX_CHARS), len(text))
+    into = _text(guard, repl, limit=MAX_REGEX_CHARS)
+    guard.room((len(text) + 1) * (1 + into.count("\\") * len(text) + len(into)) if into else len(text))
+    return compiled.sub(into, text, count=_size(count, 10**9, "the count"))
+
+
 # --- Filters of numbers ------------------------------------------------------------------------------
 
 
@@ -295,17 +320,14 @@ def _int(guard: Guard, value: Any, default: Any = 0, base: int = 10) -> Any:
         return default
     if isinstance(value, str):
         value = _text(guard, value, limit=guard.limits.int_bits)
-    if isinstance(value, Undefined):
-        str(value)
-        return default
-    return jinja.do_int(value, default, base)
+    return jinja.do_int(value, default, base)  # an undefined one raises, saying which name is undefined
 
 
 @_filter("float")
 def _float(guard: Guard, value: Any, default: Any = 0.0) -> Any:
     if isinstance(value, str):
         value = _text(guard, value, limit=guard.limits.int_bits)
-    if not isinstance(value, (str, int, float)):
+    if not isinstance(value, (str, int, float, Undefined)):
         return default
     return jinja.do_float(value, default)
 

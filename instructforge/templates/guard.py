@@ -341,6 +341,9 @@ class Guard:
         if kind is tuple:
             self.spend(self.weigh(value) >> 3)
             return all(map(self.hashable, value))
+        if isinstance(value, Undefined):
+            hash(value)  # a strict one raises, saying which name is undefined
+            return True
         return False
 
     def pairs(self, pairs: tuple[tuple[Any, Any], ...]) -> dict[Any, Any]:

@@ -145,11 +145,12 @@ class TemplateLibrary:
                     template=key,
                     rule="task",
                 )
-            found = compile_template(source, task=task, language=ref.language, name=ref.name, find=self._find)
+            found = compile_template(source, task=task, language=ref.language, name=ref.name, find=self.source_or_none)
             self._loaded[place] = found
         return found
 
-    def _find(self, key: str) -> str | None:
+    def source_or_none(self, key: str) -> str | None:
+        """Return the source of the template ``key``, or None where there is none."""
         return self.source(key) if key in self._known() else None
 
     def _known(self) -> dict[str, TemplateRef]:

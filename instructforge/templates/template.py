@@ -22,6 +22,7 @@ from instructforge.data import NO_ANSWER, Answer, Example, Instruction, Landing,
 from instructforge.errors import InstructForgeError, TemplateError, did_you_mean, printable
 from instructforge.files import sha256_of
 from instructforge.tasks import Choice, Ranking, Tags, Task, answer_words
+from instructforge.templates.asis import AsIsWriter, declares_dialect
 from instructforge.templates.declarations import Declarations, chooses, take_declarations
 from instructforge.templates.drafts import InstructionDraft
 from instructforge.templates.guard import GuardError
@@ -74,7 +75,13 @@ class Template:
         cuttable: Fields that may be cut where the instruction is too long.
         inverted: The field that it asks for instead of the answer, or None.
         letters: Whether its completion is a letter.
+        fields_used: The fields of the task that stand anywhere in it.
+        lists_choices: Whether it uses the words of the choices.
     """
+
+    cuttable: tuple[str, ...]
+    inverted: str | None
+    letters: bool
 
     def __init__(
         self,
@@ -91,14 +98,22 @@ class Template:
         self.name = name
         self.limits = limits
         self.key = f"{task.name}/{language}/{name}"
+        self._lock = RLock()
+        self._writer: _Writer | AsIsWriter
+        if declares_dialect(source):
+            self._writer = AsIsWriter(self, source)
+            self.source, self.sha256 = source, sha256_of(source)
+            self.cuttable, self.inverted, self.letters = (), None, False
+            self.fields_used, self.lists_choices = self._writer.fields_used, self._writer.lists_choices
+            return
         plan = _Plan(source, self.key, task, limits, find)
         self.source = plan.bundle
         self.sha256 = sha256_of(self.source)
         self.cuttable = plan.declarations.cuttable
         self.inverted = plan.declarations.inverted
         self.letters = plan.declarations.letters
-        self._plan = plan
-        self._lock = RLock()
+        self.fields_used = frozenset(plan.used & {*task.fields})
+        self.lists_choices = "choices" in plan.used
         self._writer = _Writer(self, plan)
 
     def __reduce__(self) -> tuple[Any, ...]:

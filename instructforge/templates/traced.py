@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
-__all__ = ["Mark", "Traced", "follow", "follow_all", "join_traced", "traced"]
+__all__ = ["Mark", "Traced", "cut_traced", "follow", "follow_all", "join_traced", "traced"]
 
 Mark: TypeAlias = "tuple[Any, int | None, int, int, bool]"
 """Field, item within a list-valued field, start, end, exact."""
@@ -111,6 +111,23 @@ def join_traced(parts: Sequence[str], separator: str = "") -> str:
         at += len(part)
     made = Traced(text)
     made.marks = tuple(marks)
+    return made
+
+
+def cut_traced(text: str, start: int, end: int) -> str:
+    """Return ``text[start:end]`` with the marks that reach into it; one that is cut is no longer exact.
+
+    >>> cut_traced(join_traced(["<", traced("abc", "word"), ">"]), 0, 3).marks
+    (('word', None, 1, 3, False),)
+    """
+    if type(text) is not Traced:
+        return text[start:end]
+    made = Traced(str(text)[start:end])
+    made.marks = tuple(
+        (field, item, max(begin, start) - start, min(stop, end) - start, exact and start <= begin and stop <= end)
+        for field, item, begin, stop, exact in text.marks
+        if begin < end and stop > start
+    )
     return made
 
 
