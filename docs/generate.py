@@ -14,6 +14,7 @@ from pathlib import Path
 import attrs
 
 from instructforge.building import BuildSettings
+from instructforge.mixing import MixSettings
 from instructforge.recipe import DataPlan, EvaluatePlan, MixPart, MixRecipe, PredictPlan, Recipe, TrainPlan
 from instructforge.training.causal import CausalSettings
 from instructforge.training.heads.settings import EncoderSettings
@@ -47,7 +48,8 @@ SECTIONS: tuple[tuple[str, str, type], ...] = (
     ("Top level", "", Recipe),
     ("data", "data.", DataPlan),
     ("build", "build.", BuildSettings),
-    ("mix", "mix.", MixRecipe),
+    ("mix", "mix.", MixSettings),
+    ("mix: the parts", "mix.", MixRecipe),
     ("mix.parts", "mix.parts.NAME.", MixPart),
     ("train", "train.", TrainPlan),
     ("train.settings of every trainer", "train.settings.", LoopSettings),

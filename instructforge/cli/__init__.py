@@ -31,7 +31,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Discover": {
         "tasks": ("tasks:tasks", "List the tasks, or show one task's card."),
-        "templates": ("templates:templates", "List the templates of every task, or of one."),
+        "templates": ("templates:templates", "List templates, lint them, or preview them on rows."),
         "normalizers": ("listings:normalizers", "List what turns raw rows into examples."),
         "readers": ("listings:readers", "List the file formats that can be read."),
         "trainers": ("listings:trainers", "List the trainers."),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from instructforge.tasks import Task
     from instructforge.templates.library import TemplateRef
 
-__all__ = ["instructions_of", "render"]
+__all__ = ["examples_of", "instructions_of", "render", "spoken_in"]
 
 _FIRST_ROWS = 50
 """Rows by which a normalizer is told, as in a build."""
@@ -99,8 +99,7 @@ def instructions_of(
     refs = _chosen_templates(forge, task, language, patterns)
     rows: Iterable[Example]
     if inputs:
-        mapping = _mapping(columns)
-        rows = chain.from_iterable(_examples(forge, task, Path(path), reader, normalizer, mapping) for path in inputs)
+        rows = examples_of(forge, task, inputs, reader=reader, normalizer=normalizer, columns=columns)
     elif reader or normalizer or columns:
         raise ConfigError("--format, --normalizer and --column go with --input FILE")
     else:
@@ -143,6 +142,20 @@ def _fits(ref: TemplateRef, pattern: str) -> bool:
 
 
 # --- Rows ---------------------------------------------------------------------------------------------
+
+
+def examples_of(
+    forge: Forge,
+    task: Task,
+    inputs: Iterable[str],
+    *,
+    reader: str | None = None,
+    normalizer: str | None = None,
+    columns: Iterable[str] = (),
+) -> Iterator[Example]:
+    """Yield the good examples of raw files; say why others are none."""
+    mapping = _mapping(columns)
+    return chain.from_iterable(_examples(forge, task, Path(path), reader, normalizer, mapping) for path in inputs)
 
 
 def _examples(
@@ -212,7 +225,7 @@ def _renderings(
     """Yield each example under one template of its language, the templates by turns."""
     turn: dict[str, int] = {}
     for example in rows:
-        spoken = example.language or language or _language(example)
+        spoken = example.language or language or spoken_in(example)
         fitting = [ref for ref in refs if ref.language == spoken]
         start = turn.get(spoken, 0)
         for step in range(len(fitting)):
@@ -234,7 +247,8 @@ def _rendered(forge: Forge, ref: TemplateRef, example: Example, seed: int) -> In
     return None
 
 
-def _language(example: Example) -> str:
+def spoken_in(example: Example) -> str:
+    """Return the language that the script of a row tells."""
     from instructforge.building.making import language_of
 
     return language_of(" ".join(_texts(example.inputs.values())))
