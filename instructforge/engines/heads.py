@@ -6,10 +6,10 @@ together, and the outputs come in the order of the rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import torch
 from safetensors.torch import load_file
@@ -70,17 +70,17 @@ class HeadEngine:
         trust_remote_code: bool = False,
     ) -> None:
         tokenizer = load_tokenizer(folder, trust_remote_code=trust_remote_code)
-        spans = contract is not None and contract.head == "span"
-        model = load_encoder(folder, spans=spans, trust_remote_code=trust_remote_code)
-        untrained = contract is None
+        model = load_encoder(folder, head=contract.head if contract else "", trust_remote_code=trust_remote_code)
         self.contract = contract or _untrained(task, tokenizer, input_limit(model, tokenizer))
         self.contract.require(tokenizer_sha256=tokenizer_sha256(tokenizer))
+        if self.contract.head not in ANSWERERS:
+            raise ConfigError(
+                f'no encoder model has a head "{printable(self.contract.head, 40)}".\n'
+                f"Known are: {', '.join(ANSWERERS)}."
+            )
         at = torch.device(device) if device else preferred_device()
-        self._answerer: _Answerer = (
-            _Spans(self.contract, tokenizer, model.to(at).eval())
-            if spans
-            else _Choices(self.contract, tokenizer, model, None if untrained else folder, at)
-        )
+        weights = folder / HEAD_WEIGHTS if contract else None
+        self._answerer = ANSWERERS[self.contract.head](self.contract, tokenizer, model.to(at).eval(), weights)
 
     def outputs(self, instructions: Iterable[Instruction], needs: str) -> Iterator[Output]:
         """Yield an output for each instruction, in their order; one that cannot be answered gets ``error``.
@@ -128,13 +128,13 @@ class _Choices:
 
     gives = "label_scores"
 
-    def __init__(self, contract: Contract, tokenizer: Any, body: Any, head: Path | None, device: torch.device) -> None:
+    def __init__(self, contract: Contract, tokenizer: Any, body: Any, weights: Path | None) -> None:
         try:
             self.plan = ChoicePlan.from_json(contract.encoding["choices"])
             self.reader = ChoiceReader(tokenizer, self.plan, max_length=int(contract.encoding["max_length"]))
         except (KeyError, TypeError, ValueError) as error:
             raise _incomplete(error) from None
-        self.model = _with_head(self.plan, body, head).to(device).eval()
+        self.model = _with_head(self.plan, body, weights).to(body.device).eval()
         self.places = {label: place for place, label in enumerate(self.plan.labels)}
 
     def answer(self, rows: Sequence[Instruction]) -> list[Output]:
@@ -163,7 +163,7 @@ class _Spans:
 
     gives = "spans"
 
-    def __init__(self, contract: Contract, tokenizer: Any, model: Any) -> None:
+    def __init__(self, contract: Contract, tokenizer: Any, model: Any, weights: Path | None) -> None:
         options = contract.encoding
         try:
             self.n_best, self.longest = int(options["n_best"]), int(options["max_answer_tokens"])
@@ -183,6 +183,13 @@ class _Spans:
         return span_outputs(self.model, self.reader, items, n_best=self.n_best, max_answer_tokens=self.longest)
 
 
+ANSWERERS: Final[Mapping[str, Callable[[Contract, Any, Any, Path | None], _Answerer]]] = {
+    "choice": _Choices,
+    "span": _Spans,
+}
+"""What answers with each kind of head: made of contract, tokenizer, model, and the weights of a head beside it."""
+
+
 def _incomplete(error: Exception) -> ContractMismatchError:
     return ContractMismatchError(
         f"The contract lacks what the model's head is read by: {type(error).__name__} {printable(error)}.\n"
@@ -191,21 +198,20 @@ def _incomplete(error: Exception) -> ContractMismatchError:
     )
 
 
-def _with_head(plan: ChoicePlan, body: Any, folder: Path | None) -> ChoiceModel:
+def _with_head(plan: ChoicePlan, body: Any, weights: Path | None) -> ChoiceModel:
     """Return body and head together.
 
     Raises:
         ContractMismatchError: The head is missing, or is not of this plan.
     """
     model = build_model(plan.kind, body, labels=len(plan.labels))
-    if folder is None:
+    if weights is None:
         return model
-    path = folder / HEAD_WEIGHTS
     try:
-        model.head.load_state_dict(load_file(path))
+        model.head.load_state_dict(load_file(weights))
     except Exception as error:  # from a foreign file anything may come
         raise ContractMismatchError(
-            f'The head "{printable(path)}" cannot be used: {printable(error)}.\n'
+            f'The head "{printable(weights)}" cannot be used: {printable(error)}.\n'
             f'The contract asks for a head "{plan.kind}" with {len(plan.labels)} labels.\nTrain the model again.'
         ) from error
     return model

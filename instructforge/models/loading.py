@@ -65,17 +65,30 @@ def load_causal(folder: Path, *, dtype: torch.dtype, trust_remote_code: bool = F
         raise _unreadable("model", folder, error) from error
 
 
-def load_encoder(folder: Path, *, spans: bool = False, trust_remote_code: bool = False) -> Any:
-    """Load a folder's encoder model in float32: its body, or with ``spans`` the model for extractive questions.
+_WITH_HEAD = {
+    "span": transformers.AutoModelForQuestionAnswering,
+    "tags": transformers.AutoModelForTokenClassification,
+}
+"""The heads that transformers has a model for; of all others the body is loaded."""
+
+
+def load_encoder(folder: Path, *, head: str = "", trust_remote_code: bool = False, **config: Any) -> Any:
+    """Load a folder's encoder model in float32: its body, or transformers' own model with a ``span`` or ``tags`` head.
+
+    Args:
+        folder: A checked model folder.
+        head: Kind of head; a new one is drawn from torch's generator where the folder has none.
+        trust_remote_code: Let the model run code of its own.
+        config: Values of the configuration to change, such as ``id2label``.
 
     Raises:
         ConfigError: It cannot be loaded.
     """
-    kind = transformers.AutoModelForQuestionAnswering if spans else transformers.AutoModel
+    kind = _WITH_HEAD.get(head, transformers.AutoModel)
     try:
         with quiet(), _only_errors():  # a new head and an unused pooler are meant, and need no warning
             return kind.from_pretrained(
-                folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=trust_remote_code
+                folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=trust_remote_code, **config
             )
     except Exception as error:  # as above
         raise _unreadable("model", folder, error) from error

@@ -112,6 +112,26 @@ class TrainedChoice:
     notes: tuple[str, ...]
     seconds: float
 
+    @property
+    def tokenizer(self) -> Any:
+        return self.reader.tokenizer
+
+    @property
+    def written(self) -> nn.Module:
+        return self.model.body
+
+    @property
+    def head(self) -> Mapping[str, Tensor]:
+        return self.model.head.state_dict()
+
+    @property
+    def encoding(self) -> Mapping[str, Any]:
+        return {"max_length": self.reader.max_length, "choices": self.reader.plan.to_json()}
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self.reader.plan.labels
+
 
 @define(kw_only=True)
 class _Work:

@@ -11,7 +11,7 @@ from typing import Any
 
 import attrs
 import torch
-from attrs import frozen
+from attrs import field, frozen
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -175,6 +175,23 @@ class TrainedSpan:
     counts: Mapping[str, int]
     notes: tuple[str, ...]
     seconds: float
+    method: str = "full"
+    head: Mapping[str, Tensor] = field(factory=dict)
+    labels: tuple[str, ...] = ()
+
+    @property
+    def tokenizer(self) -> Any:
+        return self.reader.tokenizer
+
+    @property
+    def written(self) -> nn.Module:
+        return self.model
+
+    @property
+    def encoding(self) -> Mapping[str, Any]:
+        settings = self.settings
+        bounds = {"n_best": settings.n_best, "max_answer_tokens": settings.max_answer_tokens}
+        return {**self.reader.encoder.options(), **bounds}
 
 
 @frozen(kw_only=True)
@@ -219,7 +236,7 @@ def train_span(job: TrainingJob) -> TrainedSpan:
     texts = (field_text(row.example.inputs.get(name)) for row in split.train for name in job.task.fields)
     check_vocabulary(tokenizer, texts, limit=asked.max_unknown)
     seed_everything(job.seed, "head")
-    model = load_encoder(job.model, spans=True, trust_remote_code=asked.trust_remote_code).to(preferred_device())
+    model = load_encoder(job.model, head="span", trust_remote_code=asked.trust_remote_code).to(preferred_device())
     settings = encoder_settings(job.settings, kind="span", width=width_of(model), longest=input_limit(model, tokenizer))
     assert settings.max_length is not None
     reader = SpanReader(

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final, Protocol
 
 from safetensors.torch import save_file
+from torch import Tensor
 
 from instructforge.contract import Contract, target_to_json
 from instructforge.encoding.tokenizers import tokenizer_sha256
@@ -18,11 +19,11 @@ from instructforge.manifest import library_versions
 from instructforge.models import check_folder
 from instructforge.models.loading import quiet
 from instructforge.training.folder import base_fingerprint, finished, model_card, remember, write_model_folder
-from instructforge.training.heads.choice import TrainedChoice, train_choice
-from instructforge.training.heads.settings import asked_settings
-from instructforge.training.heads.span import TrainedSpan, train_span
+from instructforge.training.heads.choice import train_choice
+from instructforge.training.heads.settings import EncoderSettings, asked_settings
+from instructforge.training.heads.span import train_span
 from instructforge.training.job import TrainingJob, TrainingResult
-from instructforge.training.loop import clear_work
+from instructforge.training.loop import LoopResult, clear_work
 
 __all__ = ["HEAD_WEIGHTS", "EncoderTrainer"]
 
@@ -30,6 +31,54 @@ HEAD_WEIGHTS = "head.safetensors"
 """The weights of a choice head, beside an ordinary folder of its body."""
 
 _log = logging.getLogger("instructforge.training")
+
+
+class Trained(Protocol):
+    """What training a head of any kind returns, ready to be written.
+
+    Attributes:
+        settings: As resolved.
+        loop: What the loop did, if it ran.
+        best: Validation figures of what was kept, with the step.
+        counts: Rows, and whatever else was counted.
+        notes: What the user should know.
+        seconds: Time it took.
+        method: How the weights were changed, for the contract.
+        tokenizer: The model's.
+        written: What ``save_pretrained`` writes: the body, or a model of transformers' own with its head.
+        head: Weights of a head that is written beside the body; empty where ``written`` has it.
+        encoding: How rows become ids, for the contract.
+        labels: What the head's outputs stand for, in their order.
+    """
+
+    @property
+    def settings(self) -> EncoderSettings: ...
+    @property
+    def loop(self) -> LoopResult | None: ...
+    @property
+    def best(self) -> Mapping[str, float]: ...
+    @property
+    def counts(self) -> Mapping[str, int]: ...
+    @property
+    def notes(self) -> tuple[str, ...]: ...
+    @property
+    def seconds(self) -> float: ...
+    @property
+    def method(self) -> str: ...
+    @property
+    def tokenizer(self) -> Any: ...
+    @property
+    def written(self) -> Any: ...
+    @property
+    def head(self) -> Mapping[str, Tensor]: ...
+    @property
+    def encoding(self) -> Mapping[str, Any]: ...
+    @property
+    def labels(self) -> tuple[str, ...]: ...
+
+
+HEADS: Final[Mapping[str, Callable[[TrainingJob], Trained]]] = {"choice": train_choice, "span": train_span}
+"""What trains each kind of head."""
 
 
 class EncoderTrainer:
@@ -40,7 +89,7 @@ class EncoderTrainer:
     """
 
     name: ClassVar[str] = "encoder"
-    heads: ClassVar[tuple[str, ...]] = ("choice", "span")
+    heads: ClassVar[tuple[str, ...]] = tuple(HEADS)
     families: ClassVar[tuple[str, ...]] = ("encoder",)
 
     def check_settings(self, settings: Mapping[str, Any]) -> None:
@@ -61,7 +110,7 @@ class EncoderTrainer:
         if (before := finished(job, fingerprint)) is not None:
             _log.warning("trained before with the same data, model and options: %s is kept", job.out)
             return before
-        trained: TrainedChoice | TrainedSpan = train_span(job) if job.task.target.head == "span" else train_choice(job)
+        trained = HEADS[job.task.target.head](job)
         result = _result(trained)
         for note in trained.notes:
             _log.info("%s", note)
@@ -87,7 +136,7 @@ def _fingerprint(job: TrainingJob) -> str:
     return sha256_of([rows, task, base, dict(job.settings), job.seed, job.decoder, dict(job.templates)])
 
 
-def _result(trained: TrainedChoice | TrainedSpan) -> TrainingResult:
+def _result(trained: Trained) -> TrainingResult:
     loop = trained.loop
     return TrainingResult(
         steps=loop.steps if loop else 0,
@@ -100,17 +149,14 @@ def _result(trained: TrainedChoice | TrainedSpan) -> TrainingResult:
     )
 
 
-def _write(out: Path, job: TrainingJob, trained: TrainedChoice | TrainedSpan, result: TrainingResult) -> None:
-    tokenizer = trained.reader.tokenizer
-    model: Any = trained.model if isinstance(trained, TrainedSpan) else trained.model.body
+def _write(out: Path, job: TrainingJob, trained: Trained, result: TrainingResult) -> None:
     with quiet():
-        model.save_pretrained(out)
-    if isinstance(trained, TrainedChoice):
-        head = {name: part.detach().contiguous().clone() for name, part in trained.model.head.state_dict().items()}
-        save_file(head, out / HEAD_WEIGHTS)
-    tokenizer.save_pretrained(out)
+        trained.written.save_pretrained(out)
+    if trained.head:
+        save_file({name: part.detach().contiguous().clone() for name, part in trained.head.items()}, out / HEAD_WEIGHTS)
+    trained.tokenizer.save_pretrained(out)
     versions = library_versions()
-    contract = _contract(job, trained, tokenizer)
+    contract = _contract(job, trained)
     contract.write(out, versions)
     facts = {"steps": result.steps, **result.best, **result.counts, "settings": json.dumps(result.settings)}
     languages = sorted({row.language for row in job.train[:1000]})
@@ -122,32 +168,19 @@ def _notes(notices: tuple[str, ...]) -> str:
     return "\n## Notes\n\n" + "".join(f"- {notice}\n" for notice in notices)
 
 
-def _contract(job: TrainingJob, trained: TrainedChoice | TrainedSpan, tokenizer: Any) -> Contract:
+def _contract(job: TrainingJob, trained: Trained) -> Contract:
     target = job.task.target
-    if isinstance(trained, TrainedSpan):
-        settings = trained.settings
-        encoding: Mapping[str, Any] = {
-            **trained.reader.encoder.options(),
-            "n_best": settings.n_best,
-            "max_answer_tokens": settings.max_answer_tokens,
-        }
-        labels: tuple[str, ...] = ()
-        method = "full"
-    else:
-        plan = trained.reader.plan
-        encoding = {"max_length": trained.reader.max_length, "choices": plan.to_json()}
-        labels, method = plan.labels, trained.method
     return Contract(
         task=job.task.name,
         target=target_to_json(target),
         family="encoder",
         trainer=EncoderTrainer.name,
-        method=method,
+        method=trained.method,
         head=target.head,
         fields=tuple(job.task.fields),
         templates=job.templates,
-        tokenizer_sha256=tokenizer_sha256(tokenizer),
+        tokenizer_sha256=tokenizer_sha256(trained.tokenizer),
         decoder=job.decoder or target.head_decoder,
-        encoding=encoding,
-        labels=labels,
+        encoding=trained.encoding,
+        labels=trained.labels,
     )
