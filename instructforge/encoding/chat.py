@@ -10,14 +10,17 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Final, Literal, Self, TypeVar
 
 from attrs import evolve, frozen
 
+from instructforge.chats import parse_tool_calls
 from instructforge.contract import Contract
-from instructforge.data import Features, Instruction, Message, fold_system
+from instructforge.data import Features, Instruction, Message, Output, fold_system
+from instructforge.encoding.calls import COMMON_FORM, Calls, ReasoningForm
 from instructforge.encoding.cutting import shorten
-from instructforge.encoding.layout import CUT, ChatLayout, Region, altered_answer, check_reserved
+from instructforge.encoding.layout import CUT, ChatLayout, Region, altered_answer, check_reserved, hidden_turn
 from instructforge.encoding.rendering import ChatRenderer, chat_template_of, pin, plain_template
 from instructforge.encoding.stats import EncodingStats
 from instructforge.encoding.tokenizers import PieceTokenizer, tokenizer_sha256
@@ -40,11 +43,12 @@ T = TypeVar("T")
 
 @frozen(eq=False)
 class _Prompt:
-    """A prompt, laid out: the chat without its answer, its text, and the assistant's turns in the text."""
+    """A prompt, laid out: the chat without its answer, its text, the assistant's turns in the text, and the tools."""
 
     chat: list[dict[str, Any]]
     text: str
     regions: tuple[Region, ...]
+    tools: tuple[dict[str, Any], ...] = ()
 
 
 @frozen(eq=False)
@@ -153,7 +157,9 @@ class ChatEncoder:
     def options(self) -> dict[str, Any]:
         """Return what decides how rows become ids: the contract's ``encoding``."""
         shape = self._layout.shape
-        return {
+        calls = self._layout.calls
+        told = {"arguments_as_text": calls.as_text, "form": calls.form.to_json() if calls.form else None}
+        return ({"calls": told} if calls.written else {}) | {
             "max_length": self.max_length,
             "answer_tokens": self.answer_tokens,
             "reasoning": self.reasoning,
@@ -206,6 +212,38 @@ class ChatEncoder:
             generated = self._generated(ids, self._closing, self._stop)
             found.append(generated if stop else generated[:-1])
         return found
+
+    def read(self, text: str, *, tools: bool = True) -> Output:
+        """Return what a model wrote as text, reasoning and tool calls: the inverse of how they are written.
+
+        Args:
+            text: The generated text, without its stop token.
+            tools: Whether the model was given tools. Calls without a mark of their own are only read then.
+
+        Returns:
+            An output with ``raw`` where ``text`` is not all of it. Calls that cannot be read stay text, and it has
+            the note ``tool-calls-unreadable``.
+        """
+        said, reasoning = self._reasoning_form.read(text) if self._reasoning_form is not None else (text, None)
+        form = self._layout.calls.form or COMMON_FORM
+        found = form.read(said) if tools or form.opening.strip() else None
+        if found is not None:
+            return Output(text=found[0], reasoning=reasoning, tool_calls=tuple(found[1]), raw=text)
+        notes = ("tool-calls-unreadable",) if form.opens(said) else ()
+        return Output(text=said, reasoning=reasoning, raw=None if said == text else text, notes=notes)
+
+    @property
+    def calls(self) -> Calls:
+        """What the chat template makes of tool calls."""
+        return self._layout.calls
+
+    @cached_property
+    def _reasoning_form(self) -> ReasoningForm | None:
+        return self._layout.reasoning_form() if self.reasoning else None
+
+    @cached_property
+    def _shows_tools(self) -> bool:
+        return self._layout.shows_tools()
 
     # --- Training --------------------------------------------------------------------------------------
 
@@ -307,19 +345,40 @@ class ChatEncoder:
             messages = messages[:-1]
         if not messages:
             raise DataError("the chat has no turn before its answer", rule="no-prompt", field="messages")
-        check_reserved(messages)
+        check_reserved(messages, row.tools)
         folded = fold_system(messages) if self.system_folded else messages
         chat = [self._turn(message, stats) for message in folded]
-        return _Prompt(chat, *self._layout.prompt_and_regions(chat, self._closing))
+        tools = tuple(self._broken(tool, stats) for tool in row.tools)
+        if tools and not self._shows_tools:
+            stats.altered["tools-dropped"] += 1
+        if any(message.tool_calls for message in messages) and not self._layout.calls.written:
+            stats.altered["calls-dropped"] += 1
+        return _Prompt(chat, *self._layout.prompt_and_regions(chat, self._closing, tools), tools)
 
     def _turn(self, message: Message, stats: EncodingStats) -> dict[str, Any]:
-        """Return a turn as the chat template is given it, control tokens in its text broken up."""
+        """Return a turn as the chat template is given it, control tokens in its texts broken up."""
         if message.reasoning is not None and not self.reasoning:
             message = evolve(message, reasoning=None)
         turn = message.to_chat()
         turn["content"], found = self._pieces.break_control(message.content, CUT)
         stats.control_texts += found
+        if message.tool_calls:
+            calls = self._broken(parse_tool_calls(list(message.tool_calls)), stats)
+            turn["tool_calls"] = self._layout.calls.given(calls)
+        for key in ("reasoning_content", "name", "tool_call_id"):
+            if key in turn:
+                turn[key] = self._broken(turn[key], stats)
         return turn
+
+    def _broken(self, value: Any, stats: EncodingStats) -> Any:
+        """Return a JSON value with the control tokens in its texts broken up."""
+        if isinstance(value, str):
+            value, found = self._pieces.break_control(value, CUT)
+            stats.control_texts += found
+            return value
+        if isinstance(value, Mapping):
+            return {self._broken(key, stats): self._broken(part, stats) for key, part in value.items()}
+        return [self._broken(part, stats) for part in value] if isinstance(value, (list, tuple)) else value
 
     def _fitted(self, row: Instruction, tokenised: _Tokenised, stats: EncodingStats) -> _Tokenised:
         """Cut what may be cut until the prompt leaves room for an answer."""
@@ -403,7 +462,7 @@ class ChatEncoder:
         if last.reasoning is not None and not self.reasoning:
             self.stats.altered["reasoning-dropped"] += 1
         prompt = tokenised.prompt
-        laid = self._layout.lay(prompt.chat, self._turn(last, self.stats), prompt.text, self._closing)
+        laid = self._layout.lay(prompt.chat, self._turn(last, self.stats), prompt.text, self._closing, prompt.tools)
         if laid.altered:
             self.stats.altered[laid.altered] += 1
         self.stats.diverging += laid.diverges
@@ -418,10 +477,14 @@ class ChatEncoder:
         if self.max_length is not None and len(input_ids) > self.max_length:
             raise self._too_long(len(prompt_ids), len(input_ids) - len(prompt_ids))
         labels = [IGNORED] * len(input_ids)
-        if train == "all" or row.messages[-1].trained or not any(message.trained for message in row.messages):
+        alone = not any(message.trained for message in row.messages)
+        if _is_trained(row.messages[-1], train == "all" or alone):
             labels[len(prompt_ids) : len(prompt_ids) + len(generated)] = generated
         for first, last in self._trained_turns(row, answered.tokenised, train):
             labels[first:last] = input_ids[first:last]
+        if labels.count(IGNORED) == len(labels):
+            fix = "give a turn the weight 1, or leave the row out"
+            raise DataError("the weights of its turns leave nothing to train", rule="nothing-trained", fix=fix)
         return Features(id=row.id, input_ids=input_ids, attention_mask=[1] * len(input_ids), labels=labels)
 
     def _generated(self, continuation: list[int], closing: str, stop: int) -> list[int]:
@@ -441,9 +504,16 @@ class ChatEncoder:
     def _trained_turns(self, row: Instruction, tokenised: _Tokenised, train: str) -> Iterator[tuple[int, int]]:
         """Yield which ids belong to earlier turns that are to be trained."""
         earlier = [message for message in row.messages[:-1] if message.role == "assistant"]
-        for message, region, span in zip(earlier, tokenised.prompt.regions, tokenised.turns, strict=True):
-            if not (message.trained or train == "all") or not (message.content.strip() or message.tool_calls):
+        turns = [place for place, turn in enumerate(tokenised.prompt.chat) if turn["role"] == "assistant"]
+        found = {
+            region.turn: (region, span) for region, span in zip(tokenised.prompt.regions, tokenised.turns, strict=True)
+        }
+        for message, turn in zip(earlier, turns, strict=True):
+            if not _is_trained(message, train == "all") or not (message.content.strip() or message.tool_calls):
                 continue
+            if turn not in found:
+                raise hidden_turn(turn)
+            region, span = found[turn]
             if region.altered == "changed":
                 raise altered_answer(message.content, tokenised.prompt.text[region.start : region.end])
             if region.stop is None:
@@ -485,6 +555,11 @@ class ChatEncoder:
                 stats.longest = max(stats.longest, len(one.input_ids))
             else:
                 stats.errors[getattr(one, "rule", "too-long")] += 1
+
+
+def _is_trained(message: Message, otherwise: bool) -> bool:
+    """Tell whether a turn is trained: as its own weight says, then as it is marked, then as the recipe says."""
+    return message.weight > 0 if message.weight is not None else message.trained or otherwise
 
 
 def _named(error: DataError | LengthError | TemplateError, row: Instruction) -> InstructForgeError:

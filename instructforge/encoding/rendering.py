@@ -73,15 +73,19 @@ class ChatRenderer:
         self._variables = {**special_tokens, **{key: part for key, part in pinned.items() if key != "date"}}
         self._template = compile_chat_template(source, now=today)
 
-    def __call__(self, messages: Sequence[Mapping[str, Any]], generate: bool) -> str:
-        """Return the text of a chat.
+    def __call__(
+        self, messages: Sequence[Mapping[str, Any]], generate: bool, tools: Sequence[Mapping[str, Any]] = ()
+    ) -> str:
+        """Return the text of a chat, in which ``tools`` may be called.
 
         Raises:
             TemplateError: The template refuses the chat, fails on it, or goes beyond its bounds.
         """
-        return self._template.render(messages, add_generation_prompt=generate, **self._variables)
+        return self._template.render(messages, add_generation_prompt=generate, **self._given(tools))
 
-    def traced(self, messages: Sequence[Mapping[str, Any]]) -> tuple[str, dict[int, tuple[int, int]]]:
+    def traced(
+        self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] = ()
+    ) -> tuple[str, dict[int, tuple[int, int]]]:
         """Return the text that a generation starts from, and where each message's content stands in it.
 
         A message that stands in several places, or was changed on its way, is left out.
@@ -89,7 +93,10 @@ class ChatRenderer:
         Raises:
             TemplateError: As when called.
         """
-        found = self._template.trace(messages, add_generation_prompt=True, **self._variables)
+        found = self._template.trace(messages, add_generation_prompt=True, **self._given(tools))
         times = Counter(place.message for place in found.contents)
         places = {place.message: (place.start, place.end) for place in found.contents if times[place.message] == 1}
         return found.text, places
+
+    def _given(self, tools: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        return {**self._variables, "tools": list(tools)} if tools else self._variables

@@ -24,7 +24,8 @@ class EncodingStats:
         cut_tokens: Tokens cut, by field.
         cut_rows: Rows in which something was cut.
         evidence_cut: Rows whose answer stood in a field, and does no longer since the field was cut.
-        altered: Trained turns that the chat template altered, by how: ``trimmed``, ``reasoning-dropped``.
+        altered: Trained turns that the chat template altered, by how: ``trimmed``, ``reasoning-dropped``. And rows
+            whose prompt lacks something since the chat template knows no tools: ``tools-dropped``, ``calls-dropped``.
         headings: Earlier trained turns that stand under another heading than a generated turn would.
         diverging: Rows whose prompt the chat template renders otherwise once the answer follows.
         control_texts: Control tokens that stood in the data as text, and were kept text.

@@ -9,20 +9,21 @@ from __future__ import annotations
 import copy
 import inspect
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from attrs import frozen
+from attrs import evolve, frozen
 
+from instructforge.chats import parse_tool_calls
 from instructforge.contract import Contract, target_to_json
 from instructforge.data import Instruction, Output
 from instructforge.encoding import ChatEncoder, tokenizer_sha256
 from instructforge.encoding.rendering import chat_template_of
-from instructforge.errors import ConfigError, InstructForgeError
+from instructforge.errors import ConfigError, InstructForgeError, printable
 from instructforge.models.loading import load_causal, load_tokenizer
 from instructforge.tasks import Task, Text
 
@@ -45,6 +46,7 @@ class _Prompted:
     place: int
     ids: list[int]
     choices: tuple[str, ...] = ()
+    tools: tuple[Mapping[str, Any], ...] = ()
 
 
 class CausalEngine:
@@ -120,7 +122,7 @@ class CausalEngine:
                 found[place] = Output(error=str(ids))
             else:
                 wanted = needs == "choice_logprobs" and not row.inverted
-                asked.append(_Prompted(place, ids, (row.choices or row.labels) if wanted else ()))
+                asked.append(_Prompted(place, ids, (row.choices or row.labels) if wanted else (), row.tools))
         asked.sort(key=lambda one: -len(one.ids))  # stable, so that equal rows keep their order
         for several in (False, True):
             part = [one for one in asked if bool(one.choices) == several]
@@ -166,11 +168,49 @@ class CausalEngine:
             reason = f"the prompt's {ids.shape[1]} tokens fill the model's {room} positions; no answer fits behind it"
             return [Output(error=reason)] * len(batch)
         made = self.model.generate(input_ids=ids, attention_mask=mask, max_new_tokens=most)
-        return [self._text(row) for row in made[:, ids.shape[1] :].tolist()]
+        rows = made[:, ids.shape[1] :].tolist()
+        return [self._output(row, one) for row, one in zip(rows, batch, strict=True)]
 
-    def _text(self, ids: Sequence[int]) -> Output:
+    def _output(self, ids: Sequence[int], asked: _Prompted) -> Output:
+        """Return what the model wrote: its text, and what it says of reasoning and tool calls."""
         stops = set(self.encoder.stop_ids)
         end = next((place for place, token in enumerate(ids) if token in stops), len(ids))
+        plain = self._text(ids, end)
+        written = self.tokenizer.decode(ids[:end], skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        read = self.encoder.read(written, tools=bool(asked.tools))
+        if not read.tool_calls and self.tokenizer_reads:
+            read = self._parsed(written, asked) or read
+        if read.tool_calls or read.reasoning:
+            return evolve(read, text=self._without_control(read.text or ""), finished=plain.finished)
+        return evolve(plain, notes=read.notes)
+
+    @property
+    def tokenizer_reads(self) -> bool:
+        """Whether tool calls are read by the tokenizer's own parser, the chat template's form being no JSON."""
+        calls = self.encoder.calls
+        return calls.written and calls.form is None and getattr(self.tokenizer, "response_template", None) is not None
+
+    def _parsed(self, written: str, asked: _Prompted) -> Output | None:
+        """Return what the tokenizer's own parser reads; None where it fails or finds no calls."""
+        prefix = self.tokenizer.decode(asked.ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        try:
+            found = self.tokenizer.parse_response(written, prefix=prefix, tools=[dict(one) for one in asked.tools])
+            calls = tuple(parse_tool_calls(found["tool_calls"])) if found.get("tool_calls") else ()
+        except Exception as error:  # a parser that comes with the model: whatever it does, the text is kept
+            _log.info("the tokenizer's own parser failed: %s", printable(error))
+            return None
+        reasoning = found.get("reasoning_content") or found.get("thinking") or None
+        content = found.get("content") or ""
+        if not calls or not isinstance(content, str):
+            return None
+        return Output(text=content, reasoning=reasoning, tool_calls=calls, raw=written)
+
+    def _without_control(self, text: str) -> str:
+        for token in self.tokenizer.all_special_tokens:
+            text = text.replace(token, "")
+        return text
+
+    def _text(self, ids: Sequence[int], end: int) -> Output:
         text = self.tokenizer.decode(ids[:end], skip_special_tokens=True, clean_up_tokenization_spaces=False)
         options = self.contract.encoding
         lead, closing = str(options.get("lead", "")), str(options.get("closing", ""))
