@@ -41,7 +41,9 @@ def round_trip_problems(forge: Forge, task: Task, instruction: Instruction) -> I
         if instruction.completion.strip() != wanted:
             yield f'the completion is not the field "{instruction.inverted}" that it declares.'
     elif example.answers:
-        for name in dict.fromkeys((task.decoder_name, task.target.head_decoder)):
+        # Free text is written by a causal model and by no head: there, the task's own decoder is the only one.
+        heads = () if task.target.head == "text" else (task.target.head_decoder,)
+        for name in dict.fromkeys((task.decoder_name, *heads)):
             yield from _decoded_wrong(forge, task, instruction, name)
 
 

@@ -72,7 +72,7 @@ class ZipMember(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         try:
-            block = self._member.read1(len(buffer))
+            block = self._member.read(len(buffer))
         except (BadZipFile, EOFError, OSError, ValueError, zlib.error) as error:
             raise _damaged(self._path, error) from None
         buffer[: len(block)] = block
