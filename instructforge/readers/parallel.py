@@ -13,7 +13,7 @@ from attrs import frozen
 from instructforge.components import RowOrError
 from instructforge.data import Origin, Row
 from instructforge.errors import ConfigError, DataError, printable
-from instructforge.readers.jsonl import stem_suffix
+from instructforge.languages import is_code
 from instructforge.readers.jsonvalue import excerpt, not_text, too_long
 from instructforge.readers.opening import Limits, bounded_lines, file_error, open_unpacked
 
@@ -58,10 +58,10 @@ class ParallelReader:
     suffixes = (".txt",)
 
     def accepts(self, path: Path, head: bytes) -> bool:
-        """Tell by a language in the file's name; what the file holds looks like text of any kind."""
-        if b"\0" in head or not head or stem_suffix(path) in (".json", ".jsonl", ".csv", ".tsv", ".tmx", ".xml"):
+        """Tell by the code of a common language in the file's name: what it holds is text of any kind."""
+        if b"\0" in head or not head:
             return False
-        return bool(language_in_name(path))
+        return is_code(language_in_name(path))
 
     def read(self, path: Path, options: Mapping[str, Any]) -> Iterator[RowOrError]:
         """Yield the row of each line.

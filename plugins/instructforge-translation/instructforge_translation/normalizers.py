@@ -13,7 +13,7 @@ from typing import Any
 from instructforge import DataError, Example, Normalizer, Row
 from instructforge.errors import printable
 from instructforge.files import seed_of
-from instructforge_translation.languages import canonical, is_code, main_part
+from instructforge.languages import canonical, is_code, main_part
 
 __all__ = ["ALL"]
 
