@@ -32,6 +32,9 @@ __all__ = ["Built", "Maker", "Outcome", "Plan", "language_of", "quarantine_entry
 ROW_BYTES = 1 << 20
 """A longer row is left out of the quarantine file: the entry says how long it is."""
 
+_TELLING = ("turns", "text", "list")
+"""Kinds of fields by which the language is told; the first that has something to tell by counts."""
+
 _LOOKED_AT = 400
 """Characters of each field by which its script is told."""
 
@@ -124,9 +127,7 @@ class Maker:
         for template in templates:
             side = self.inverted if template.inverted else self.straight
             side.setdefault(template.language, []).append(template)
-        turns = {name: part.kind == "turns" for name, part in task.fields.items()}
-        self.text_fields = tuple(name for name, is_turns in turns.items() if not is_turns)
-        self.turn_fields = tuple(name for name, is_turns in turns.items() if is_turns)
+        self.telling_fields = [[name for name, part in task.fields.items() if part.kind == kind] for kind in _TELLING]
 
     def make(self, source: int, rows: Sequence[RowOrError]) -> list[list[Outcome]]:
         """Return the outcomes of each row, in order: one for each example, or for what went wrong."""
@@ -183,12 +184,12 @@ class Maker:
         return _Draft(settled, key, split, row.values, order, wanted, [])
 
     def _language(self, example: Example) -> str:
-        """Tell the language by what is said in chat turns, where there are any, else by the other fields.
+        """Tell the language by chat turns, where there are any, else by texts, else by lists.
 
-        A system text in English is common above a chat in any language.
+        A system text in English is common above a chat in any language, and so are labels in English below a text.
         """
-        said = " ".join(_beginnings(example.inputs.get(name) for name in self.turn_fields))
-        return language_of(said or " ".join(_beginnings(example.inputs.get(name) for name in self.text_fields)))
+        said = (" ".join(_beginnings(example.inputs.get(name) for name in names)) for names in self.telling_fields)
+        return language_of(next((text for text in said if text.strip()), ""))
 
     def _split(self, group: str) -> str:
         """Return the split of a group: a matter of the seed and the group's name alone."""

@@ -50,7 +50,7 @@ def choose_reader(
         what, rule = ("holds no records", "no-records") if head else ("is empty", "file-empty")
         raise file_error(path, what, rule=rule, fix="leave it out, or fetch it again")
     if not fitting and path.is_dir():
-        fix = f"give the data files in it themselves{_such_as(path)}"
+        fix = f"give the data files in it themselves{_such_as(path, readers)}"
         raise file_error(path, "; ".join(["is a folder that no reader knows", *failed]), rule="file-format", fix=fix)
     if not fitting:
         what = "; ".join(["is in no format that a reader knows", *failed])
@@ -63,11 +63,19 @@ def choose_reader(
     return chosen[0]
 
 
-def _such_as(folder: Path) -> str:
-    """Return a few of a folder's files, in words."""
-    names = sorted(part.name for part in folder.iterdir() if part.is_file() and not part.name.startswith("."))
+def _such_as(folder: Path, readers: Registry[Reader]) -> str:
+    """Return a few of a folder's files that look like data by their endings, in words."""
+    endings = {ending for name in readers for ending in _endings(readers, name)} | {".gz", ".zip"}
+    names = sorted(part.name for part in folder.iterdir() if part.is_file() and part.suffix.lower() in endings)
     shown = ", ".join(printable(name, 60) for name in names[:_NAMES_SHOWN])
-    return f", such as {shown}" if shown else "; it holds none"
+    return f", such as {shown}" if shown else ""
+
+
+def _endings(readers: Registry[Reader], name: str) -> tuple[str, ...]:
+    try:
+        return readers.get(name).suffixes
+    except Exception:  # a plugin's reader that cannot be loaded has no endings to show
+        return ()
 
 
 def _accepting(path: Path, head: bytes, readers: Registry[Reader], failed: list[str]) -> list[Reader]:
