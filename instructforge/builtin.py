@@ -121,3 +121,28 @@ def instructforge_readers() -> Iterator[Lazy]:
     yield Lazy("parquet", f"{home}.columnar:ParquetReader", summary="Apache Parquet, a batch of rows at a time")
     yield Lazy("datasets", f"{home}.columnar:DatasetsReader", summary="a folder of save_to_disk, or hub:NAME")
     yield Lazy("quarantine", f"{home}.jsonl:QuarantineReader", summary="a mended quarantine.jsonl, fed back")
+
+
+@hookimpl
+def instructforge_exporters() -> Iterator[Lazy]:
+    """Provide the writers of other projects' formats."""
+    home = "instructforge.exporting"
+    yield Lazy("trl", f"{home}.conversations:TrlExporter", summary="TRL: prompt and completion as messages")
+    yield Lazy("trl-tokens", f"{home}.tokens:TrlTokensExporter", summary="TRL: ids and labels for one model")
+    yield Lazy("alpaca", f"{home}.pairs:AlpacaExporter", summary="Alpaca: instruction, input, output")
+    yield Lazy("sharegpt", f"{home}.conversations:ShareGptExporter", summary="ShareGPT: conversations")
+    yield Lazy("openai", f"{home}.conversations:OpenAIExporter", summary="OpenAI fine-tuning: messages with weights")
+    yield Lazy("axolotl", f"{home}.conversations:AxolotlExporter", summary="axolotl: messages, train for each turn")
+    yield Lazy(
+        "axolotl-segments",
+        f"{home}.tokens:AxolotlSegmentsExporter",
+        summary="axolotl input_output: segments with their mask, for one model",
+    )
+    yield Lazy("ms-swift", f"{home}.conversations:SwiftExporter", summary="ms-swift: messages with loss, channel")
+    yield Lazy("llamafactory", f"{home}.conversations:LlamaFactoryExporter", summary="LLaMA-Factory: ShareGPT")
+    yield Lazy("lm-eval", f"{home}.benchmarks:LmEvalExporter", summary="lm-evaluation-harness: a task, its prompts")
+    yield Lazy(
+        "natural-instructions",
+        f"{home}.benchmarks:NaturalInstructionsExporter",
+        summary="Natural Instructions: definition and instances",
+    )

@@ -17,13 +17,15 @@ from instructforge.errors import MissingDependencyError, PluginContractError
 
 if TYPE_CHECKING:
     from instructforge.data import Example, Instruction, Output, Prediction, Row
-    from instructforge.errors import DataError
+    from instructforge.errors import DataError, InstructForgeError
+    from instructforge.exporting.records import Companion, ExportPlan, Record
     from instructforge.tasks import Task
     from instructforge.training.job import TrainingJob, TrainingResult
 
 __all__ = [
     "Component",
     "Decoder",
+    "Exporter",
     "Lazy",
     "Metric",
     "ModelSource",
@@ -236,3 +238,36 @@ class ModelSource:
     family: str = field(kw_only=True)
     languages: tuple[str, ...] = field(kw_only=True, converter=_as_texts)
     summary: str = field(default="", kw_only=True)
+
+
+class Exporter(Protocol):
+    """Writes one format.
+
+    Attributes:
+        name: As given to ``--export``.
+        summary: One line, for listings.
+        suffix: Of its files: ``.jsonl`` (a record a line), ``.json`` (one list) or ``.parquet``.
+        losses: Short name of each thing that the format has no place for → what that means, in words.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def summary(self) -> str: ...
+
+    @property
+    def suffix(self) -> str: ...
+
+    @property
+    def losses(self) -> Mapping[str, str]: ...
+
+    def records(self, instructions: Sequence[Instruction], train: str) -> list[Record | InstructForgeError]:
+        """Return the record of each instruction, or the error that says why there is none.
+
+        Args:
+            train: ``last`` or ``all``, as in ``ExportPlan``.
+        """
+
+    def companions(self, plan: ExportPlan) -> Sequence[Companion]:
+        """Return the files that go with the data."""

@@ -70,7 +70,7 @@ KINDS = {
         ComponentKind("readers", "reader", methods=("accepts", "read"), values=("suffixes",)),
         ComponentKind("retrievers", "retriever"),
         ComponentKind("executors", "executor"),
-        ComponentKind("exporters", "exporter"),
+        ComponentKind("exporters", "exporter", methods=("records", "companions"), values=("suffix", "losses")),
     )
 }
 """Every provider hook by its name without the prefix."""

@@ -22,6 +22,7 @@ from instructforge import __version__, hookspecs
 from instructforge.components import (
     Component,
     Decoder,
+    Exporter,
     Metric,
     ModelSource,
     Normalizer,
@@ -124,7 +125,7 @@ class Forge:
         self.readers: Registry[Reader] = Registry("reader")
         self.retrievers: Registry[Component] = Registry("retriever")
         self.executors: Registry[Component] = Registry("executor")
-        self.exporters: Registry[Component] = Registry("exporter")
+        self.exporters: Registry[Exporter] = Registry("exporter")
         self.template_folders: list[tuple[str, TemplateFolder]] = []
         self.failures: list[PluginFailure] = []
         self.event_failures: list[EventFailure] = []

@@ -28,6 +28,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "train": ("stages:train", "Fine-tune a model on instructions."),
         "predict": ("stages:predict", "Answer instructions with a trained model."),
         "evaluate": ("stages:evaluate", "Score predictions and write the report."),
+        "export": ("export:export", "Write instructions in other projects' formats."),
     },
     "Discover": {
         "tasks": ("tasks:tasks", "List the tasks, or show one task's card."),
@@ -37,6 +38,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "trainers": ("listings:trainers", "List the trainers."),
         "decoders": ("listings:decoders", "List what reads answers out of a model's output."),
         "metrics": ("listings:metrics", "List the metrics."),
+        "exporters": ("listings:exporters", "List the formats that can be written."),
         "models": ("models:models", "List the models known by name, and fetch them."),
         "plugins": ("plugins:plugins", "List the plugins, and those that were left out."),
     },

@@ -1,4 +1,4 @@
-"""``normalizers``, ``readers``, ``trainers``, ``decoders``, ``metrics``: listings of one form."""
+"""``normalizers``, ``readers``, ``trainers``, ``decoders``, ``metrics``, ``exporters``: listings of one form."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from instructforge.components import Lazy, Normalizer
 if TYPE_CHECKING:
     from instructforge.plugins import Forge
 
-__all__ = ["decoders", "metrics", "normalizers", "readers", "trainers"]
+__all__ = ["decoders", "exporters", "metrics", "normalizers", "readers", "trainers"]
 
 
 def _rows(forge: Forge, kind: str) -> list[dict[str, str]]:
@@ -53,3 +53,4 @@ readers = _listing("readers", "List the file formats that can be read.")
 trainers = _listing("trainers", "List the trainers.")
 decoders = _listing("decoders", "List what reads answers out of a model's output.")
 metrics = _listing("metrics", "List the metrics.")
+exporters = _listing("exporters", "List the formats of other projects that instructions can be written in.")

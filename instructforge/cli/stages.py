@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from instructforge.cli.export import export_run, say_results
 from instructforge.cli.options import json_option, pass_forge
 from instructforge.cli.output import say, say_error, say_json, say_notice, say_table
 from instructforge.errors import ConfigError
@@ -74,10 +75,13 @@ def run(
 @click.command()
 @RUN_FOLDER
 @_data_options
+@click.option("--export", "exports", multiple=True, metavar="FORMAT", help="Write this format too (RUN/exports).")
 @SET_OPTION
 @json_option
 @pass_forge
-def build(forge: Forge, folder: Path, settings: tuple[str, ...], as_json: bool, **data: Any) -> None:
+def build(
+    forge: Forge, folder: Path, exports: tuple[str, ...], settings: tuple[str, ...], as_json: bool, **data: Any
+) -> None:
     """Turn raw files into instructions, in the folder RUN.
 
     Every row that is read is built, skipped, quarantined or deduplicated, and the figures are printed. The same
@@ -87,10 +91,16 @@ def build(forge: Forge, folder: Path, settings: tuple[str, ...], as_json: bool, 
 
     values = _kept(folder) | _recipe_values(data)
     recipe = recipe_from(values, _pairs(settings, "--set"), source="the command line")
+    for name in exports:
+        forge.exporters.peek(name)
     with running(forge, folder, recipe, base=Path()) as work:
         ledger = _build(work, quiet=as_json)
+        results = export_run(work, exports, model=recipe.model)
         if as_json:
-            say_json("build/1", {"run": str(folder), **ledger})
+            exported = {"exports": [result.to_json() for result in results]} if exports else {}
+            say_json("build/1", {"run": str(folder), **ledger, **exported})
+        else:
+            say_results(results)
 
 
 @click.command()
