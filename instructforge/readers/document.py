@@ -21,7 +21,7 @@ from instructforge.readers.jsonl import JsonlReader
 from instructforge.readers.jsonvalue import excerpt, parse_object, too_long
 from instructforge.readers.opening import Limits, file_error, open_unpacked
 
-__all__ = ["JsonReader", "JsonStream", "Piece"]
+__all__ = ["JsonReader", "JsonStream", "Piece", "read_members"]
 
 _BLOCK_BYTES = 1 << 16
 _DEEPEST = 1_000_000
@@ -259,6 +259,33 @@ class JsonReader:
         return evolve(piece, raw=start + piece.raw + b"}", offset=piece.offset - len(start))
 
 
+def read_members(path: Path, limits: Limits, *, but: str) -> dict[str, Any]:
+    """Return the members of the object that a document is, but one, which is passed over however long it is.
+
+    For readers of special forms, in which what stands beside a list of records belongs to each of them.
+
+    Raises:
+        DataError: The document is no object, is broken, or a member is no JSON value.
+    """
+    parts: list[bytes] = []
+    with open_unpacked(path, limits) as handle:
+        stream = JsonStream(handle, limits.max_record_bytes)
+        try:
+            stream.take(b"{")
+            while stream.peek() != b"}":
+                name, piece = _name(stream), stream.value()
+                if excerpt(name)[1:-1] != but and piece.raw is not None:
+                    parts.append(name + b":" + piece.raw)
+                if stream.take(b",}") == b"}":
+                    break
+        except _Broken as error:
+            raise file_error(path, f"is broken JSON: it {error}", rule="json", fix="make it valid JSON") from None
+    whole = b"{" + b",".join(parts) + b"}"
+    if len(whole) > limits.max_record_bytes:
+        raise too_long(Origin(path.name), limits.max_record_bytes)
+    return parse_object(whole, Origin(path.name), limits)
+
+
 class _Ambiguous(Exception):
     """There is more than one way to see records in the document."""
 
@@ -308,7 +335,10 @@ def _records(stream: JsonStream, key: str | None, limits: Limits, *, always_keye
         raise _Broken("is neither a list nor an object")
     elif always_keyed:
         stream.take(b"{")
-        yield from _by_key(stream)
+        if stream.peek() == b"}":
+            stream.take(b"}")
+        else:
+            yield from _by_key(stream)
     else:
         yield from _of_object(stream, key, limits)
 
@@ -360,10 +390,7 @@ def _begins_list(stream: JsonStream) -> bool:
 
 
 def _by_key(stream: JsonStream) -> Iterator[Piece]:
-    """Yield the members of an object, after its opening bracket or a comma, each with its key."""
-    if stream.peek() == b"}":
-        stream.take(b"}")
-        return
+    """Yield the members of an object from the next one on, each with its key."""
     while True:
         name = _name(stream)
         if _begins_list(stream):
