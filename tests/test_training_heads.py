@@ -425,12 +425,6 @@ def test_wrong_options_are_refused_before_anything_is_loaded(
     assert not (tmp_path / "model").exists()
 
 
-def test_several_labels_a_row_are_refused_with_the_way_out(base: Path, tmp_path: Path) -> None:
-    task = Task("t", summary="", fields={"text": ""}, target=Choice(COLOURS, multiple=True))
-    with pytest.raises(ConfigError, match="several labels a row"):
-        EncoderTrainer().train(job(base, tmp_path, task, [instruction(task, 0, {"text": "red"}, [("red",)])]))
-
-
 def test_text_that_the_tokenizer_does_not_know_is_refused_with_the_figure(base: Path, tmp_path: Path) -> None:
     rows = [instruction(LABEL_TASK, n, {"text": "天气很好吗"}, ["red"]) for n in range(20)]
     with pytest.raises(TrainingError, match=r"100\.0%"):

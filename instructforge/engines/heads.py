@@ -1,4 +1,4 @@
-"""Encoder models: scores of labels, or spans of a passage.
+"""Encoder models: scores of labels, spans of a passage, or tags of tokens.
 
 Rows are read by the very reader that training used, set up from the contract. Rows of like length are answered
 together, and the outputs come in the order of the rows.
@@ -20,12 +20,13 @@ from instructforge.data import Instruction, Output
 from instructforge.encoding.tokenizers import tokenizer_sha256
 from instructforge.errors import ConfigError, ContractMismatchError, printable
 from instructforge.models.loading import load_encoder, load_tokenizer
-from instructforge.tasks import Task
+from instructforge.tasks import Tags, Task
 from instructforge.training.heads.body import input_limit, preferred_device
 from instructforge.training.heads.choice import ChoiceModel, build_model, choice_scores
 from instructforge.training.heads.inputs import ChoiceReader
 from instructforge.training.heads.plan import ChoicePlan, untrained_plan
 from instructforge.training.heads.span import SpanReader, span_outputs
+from instructforge.training.heads.tags import TagReader, tag_outputs
 from instructforge.training.heads.trainer import HEAD_WEIGHTS
 
 __all__ = ["HeadEngine"]
@@ -85,9 +86,10 @@ class HeadEngine:
     def outputs(self, instructions: Iterable[Instruction], needs: str) -> Iterator[Output]:
         """Yield an output for each instruction, in their order; one that cannot be answered gets ``error``.
 
-        ``label_scores`` are log-probabilities of the instruction's labels, in its order. A label that the head was
+        ``label_scores`` are log-probabilities of the instruction's labels, in its order; where several labels may be
+        right, the head's own scores, above 0 for those it would choose. A label that the head was
         not trained on cannot be chosen: its score is minus infinity. ``spans`` come with ``null_score`` on the same
-        scale.
+        scale. ``tag_scores`` are log-probabilities.
 
         Raises:
             ConfigError: This model's head cannot give what is needed.
@@ -104,9 +106,9 @@ class HeadEngine:
 
 
 def _untrained(task: Task | None, tokenizer: Any, longest: int) -> Contract:
-    if task is None or task.target.head != "choice":
+    if task is None or task.target.head not in ("choice", "ranking") or getattr(task.target, "multiple", False):
         raise ConfigError(
-            "an encoder model that was not trained can only choose among labels.\n"
+            "an encoder model that was not trained can only choose one of some labels, or rank items.\n"
             f"The task {task.name if task else 'that it is asked'} wants something else.\nTrain the model first."
         )
     plan = untrained_plan(task)
@@ -115,7 +117,7 @@ def _untrained(task: Task | None, tokenizer: Any, longest: int) -> Contract:
         target=target_to_json(task.target),
         family="encoder",
         method="none",
-        head="choice",
+        head=task.target.head,
         fields=[*task.fields],
         tokenizer_sha256=tokenizer_sha256(tokenizer),
         decoder=task.target.head_decoder,
@@ -155,7 +157,8 @@ class _Choices:
                 return Output(error=f"the model was trained on none of the row's labels: {shown}")
             nothing = logits.new_tensor(-torch.inf)
             logits = torch.stack([nothing if place is None else logits[place] for place in places])
-        return Output(label_scores=tuple(torch.log_softmax(logits.double(), dim=-1).tolist()))
+        scores = logits.double() if self.plan.kind == "several" else torch.log_softmax(logits.double(), dim=-1)
+        return Output(label_scores=tuple(scores.tolist()))
 
 
 class _Spans:
@@ -183,9 +186,34 @@ class _Spans:
         return span_outputs(self.model, self.reader, items, n_best=self.n_best, max_answer_tokens=self.longest)
 
 
+class _Tags:
+    """Scores the tags of each token of a sentence."""
+
+    gives = "tag_scores"
+
+    def __init__(self, contract: Contract, tokenizer: Any, model: Any, weights: Path | None) -> None:
+        try:
+            options, target = contract.encoding, contract.target["options"]
+            self.reader = TagReader(
+                tokenizer,
+                target=Tags(target["options"], **{name: target[name] for name in ("from_field", "within", "text")}),
+                tags=contract.labels,
+                max_length=int(options["max_length"]),
+                stride=int(options["stride"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise _incomplete(error) from None
+        self.model = model
+
+    def answer(self, rows: Sequence[Instruction]) -> list[Output]:
+        return tag_outputs(self.model, self.reader, self.reader.read(rows), rows)
+
+
 ANSWERERS: Final[Mapping[str, Callable[[Contract, Any, Any, Path | None], _Answerer]]] = {
     "choice": _Choices,
+    "ranking": _Choices,
     "span": _Spans,
+    "tags": _Tags,
 }
 """What answers with each kind of head: made of contract, tokenizer, model, and the weights of a head beside it."""
 

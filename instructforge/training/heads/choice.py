@@ -13,11 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from instructforge.encoding.fields import field_text
-from instructforge.errors import ConfigError, TrainingError
+from instructforge.errors import TrainingError
 from instructforge.files import sha256_of
 from instructforge.models.loading import load_encoder, load_tokenizer
 from instructforge.models.vocabulary import check_vocabulary
-from instructforge.tasks import Task
 from instructforge.training.folder import base_fingerprint
 from instructforge.training.heads.body import (
     embeddings_move,
@@ -28,13 +27,14 @@ from instructforge.training.heads.body import (
     preferred_device,
     width_of,
 )
-from instructforge.training.heads.fits import FittedHead, figures_of, fit_labels, fit_matches
+from instructforge.training.heads.fits import FittedHead, figure_of, figures_of_items, fit_labels, fit_matches
 from instructforge.training.heads.inputs import ChoiceItem, ChoiceReader
 from instructforge.training.heads.modules import ContrastModel, LabelModel, MatchModel, PairModel
 from instructforge.training.heads.plan import ChoicePlan, plan_choices
 from instructforge.training.heads.probe import length_batches
 from instructforge.training.heads.rows import RowSplit, split_rows
 from instructforge.training.heads.settings import EncoderSettings, asked_settings, encoder_settings
+from instructforge.training.heads.several import label_loss
 from instructforge.training.job import TrainingJob
 from instructforge.training.loop import LoopParts, LoopResult, run_loop, seed_everything
 
@@ -42,7 +42,7 @@ __all__ = ["ChoiceModel", "TrainedChoice", "build_model", "choice_loss", "choice
 
 ChoiceModel = LabelModel | PairModel | ContrastModel | MatchModel
 
-_AT_ONCE = {"label": 64, "pair": 64, "contrast": 64, "match": 8}
+_AT_ONCE = {"label": 64, "pair": 64, "contrast": 64, "match": 8, "several": 64}
 """Rows that are answered together."""
 
 _MOST_VALIDATION = 2000
@@ -55,7 +55,7 @@ def build_model(kind: str, body: nn.Module, *, labels: int) -> ChoiceModel:
         return MatchModel(body)
     if kind == "contrast":
         return ContrastModel(body, labels=labels)
-    return LabelModel(body, labels=labels) if kind == "label" else PairModel(body, labels=labels)
+    return PairModel(body, labels=labels) if kind == "pair" else LabelModel(body, labels=labels)
 
 
 def choice_scores(model: ChoiceModel, reader: ChoiceReader, items: Sequence[ChoiceItem]) -> list[Tensor]:
@@ -77,12 +77,12 @@ def choice_scores(model: ChoiceModel, reader: ChoiceReader, items: Sequence[Choi
 
 
 def choice_loss(model: nn.Module, batch: Mapping[str, Any], count: float) -> Tensor:
-    """Return the cross-entropy summed over the batch, divided by ``count``."""
+    """Return the loss summed over the batch, divided by ``count``."""
     labels = batch["labels"]
     logits = model(**{key: value for key, value in batch.items() if key != "labels"})["logits"]
     if isinstance(logits, Tensor):
-        return functional.cross_entropy(logits, labels, reduction="sum") / count
-    losses = [functional.cross_entropy(row, label) for row, label in zip(logits, labels, strict=True)]
+        return label_loss(logits, labels, reduction="sum") / count
+    losses = [functional.cross_entropy(row, label.to(row.device)) for row, label in zip(logits, labels, strict=True)]
     return torch.stack(losses).sum() / count
 
 
@@ -150,10 +150,15 @@ class _Work:
     notes: list[str] = field(factory=list)
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
-        """Return accuracy and mean loss on the validation items."""
+        """Return figures of the validation items: accuracy and loss, micro F1 of several labels, NDCG of rankings."""
         assert isinstance(model, ChoiceModel)
         scores = choice_scores(model, self.reader, self.validation)
-        return figures_of(scores, [item.label for item in self.validation])
+        return figures_of_items(scores, self.validation, kind=self.plan.kind)
+
+    @property
+    def figure(self) -> str:
+        """Return the name of the figure to choose by."""
+        return "ndcg" if self.plan.relevance else figure_of(self.plan.kind)
 
     @property
     def seconds(self) -> float:
@@ -196,7 +201,6 @@ def train_choice(job: TrainingJob) -> TrainedChoice:
 
 def _prepare(job: TrainingJob) -> tuple[_Work, dict[str, int]]:
     started = time.monotonic()
-    _refuse_several(job.task)
     asked = asked_settings(job.settings)
     split = split_rows(job, share=asked.validation_share, most=_MOST_VALIDATION)
     plan = plan_choices(job.task, split.train, wanted=asked.head)
@@ -235,14 +239,6 @@ def _prepare(job: TrainingJob) -> tuple[_Work, dict[str, int]]:
 
 def _count(work: _Work) -> int:
     return len(work.train) + len(work.validation)
-
-
-def _refuse_several(task: Task) -> None:
-    if getattr(task.target, "multiple", False):
-        raise ConfigError(
-            f'the task "{task.name}" takes several labels a row, and the trainer "encoder" answers one; '
-            "train a causal model on it"
-        )
 
 
 def _counts(work: _Work, split: RowSplit, left_out: Mapping[str, int]) -> dict[str, int]:
@@ -329,7 +325,7 @@ def _move_body(work: _Work, fitted: FittedHead | None) -> LoopResult | None:
         count=lambda batch: len(batch["labels"]),
         loss=choice_loss,
         evaluate=work.evaluate if work.validation else None,
-        figure="accuracy",
+        figure=work.figure,
         higher_is_better=True,
         groups=lambda model: parameter_groups(
             model,
@@ -342,7 +338,8 @@ def _move_body(work: _Work, fitted: FittedHead | None) -> LoopResult | None:
             "base": work.base_sha256,
             "plan": work.plan.to_json(),
             "validation": [item.id for item in work.validation],
-            "labels": sha256_of([item.label for item in items]),
+            "labels": sha256_of([item.marks if work.plan.kind == "several" else item.label for item in items]),
+            **({"grades": sha256_of([item.grades for item in items])} if work.plan.relevance else {}),
             "texts": sha256_of([item.texts for item in items]),
         },
     )
@@ -377,11 +374,12 @@ def _worth_keeping(work: _Work, fitted: FittedHead | None, loop: LoopResult) -> 
         return True
     if not fitted.figures:
         return True
-    before, after = fitted.figures["accuracy"], loop.best.get("accuracy", -1.0)
+    before, after = fitted.figures[work.figure], loop.best.get(work.figure, -1.0)
+    name = work.figure.replace("_", " ")
     if after > before:
-        work.notes.append(f"fine-tuning raised the validation accuracy from {before:.4f} to {after:.4f}")
+        work.notes.append(f"fine-tuning raised the validation {name} from {before:.4f} to {after:.4f}")
         return True
-    work.notes.append(f"fine-tuning gave a validation accuracy of {after:.4f}, features alone {before:.4f}: kept these")
+    work.notes.append(f"fine-tuning gave a validation {name} of {after:.4f}, features alone {before:.4f}: kept these")
     trust = work.settings.trust_remote_code
     work.model.body.load_state_dict(load_encoder(work.job.model, trust_remote_code=trust).state_dict())
     return False

@@ -14,8 +14,10 @@ from instructforge.training.heads import probe
 from instructforge.training.heads.body import on_device
 from instructforge.training.heads.inputs import ChoiceItem, ChoiceReader, Ids
 from instructforge.training.heads.modules import ContrastModel, LabelModel, MatchModel, match_prior, match_views
+from instructforge.training.heads.ranking import fit_shares, ranking_figures, shares
+from instructforge.training.heads.several import several_figures
 
-__all__ = ["FittedHead", "figures_of", "fit_labels", "fit_matches"]
+__all__ = ["FittedHead", "figure_of", "figures_of", "figures_of_items", "fit_labels", "fit_matches"]
 
 _BATCH = 64
 
@@ -53,6 +55,20 @@ def figures_of(scores: Sequence[Tensor], labels: Sequence[int]) -> dict[str, flo
     return {"accuracy": right / len(labels), "loss": sum(losses) / len(losses)}
 
 
+def figure_of(kind: str) -> str:
+    """Return the name of the figure by which heads of a kind are compared."""
+    return "micro_f1" if kind == "several" else "accuracy"
+
+
+def figures_of_items(scores: Iterable[Tensor], items: Sequence[ChoiceItem], *, kind: str) -> dict[str, float]:
+    """Return the figures of scores, one (L,) or (C,) for each item."""
+    if kind == "several":
+        return several_figures(list(scores), [item.marks for item in items])
+    if items and items[0].grades:
+        return ranking_figures(list(scores), [item.grades for item in items])
+    return figures_of(list(scores), [item.label for item in items])
+
+
 def fit_labels(
     model: LabelModel | ContrastModel,
     reader: ChoiceReader,
@@ -83,7 +99,7 @@ def fit_labels(
     features = probe.cached_features(
         [item.length for item in items], embed, folder=folder, batch_size=_BATCH, on_progress=on_progress
     )
-    labels = torch.tensor([item.label for item in items])
+    labels = reader.targets(items)
     count, classes = len(train), model.head.out_features
 
     def fit(upto: int, penalty: float, start: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
@@ -92,7 +108,7 @@ def fit_labels(
 
     def judge(head: Mapping[str, Tensor]) -> dict[str, float]:
         scores = functional.linear(features[count:], head["weight"], head["bias"])
-        return figures_of(list(scores), labels[count:].tolist())
+        return figures_of_items(scores, items[count:], kind=reader.plan.kind)
 
     return _choose(
         fit,
@@ -102,7 +118,7 @@ def fit_labels(
         train=count,
         rows=len(items),
         refit=refit,
-        by="accuracy",
+        by=figure_of(reader.plan.kind),
     )
 
 
@@ -132,13 +148,16 @@ def fit_matches(
     )
     views = [_views(vectors, item, places) for item in items]
     labels = [item.label for item in items]
+    wanted = [shares(item.grades) for item in items if item.grades]
     count, prior = len(train), match_prior()
 
     def fit(upto: int, penalty: float, start: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
+        if wanted:
+            return {"weights": fit_shares(views[:upto], wanted[:upto], prior=prior, penalty=penalty)}
         return {"weights": probe.fit_weights(views[:upto], labels[:upto], prior=prior, penalty=penalty)}
 
     def judge(head: Mapping[str, Tensor]) -> dict[str, float]:
-        return figures_of([row @ head["weights"] for row in views[count:]], labels[count:])
+        return figures_of_items([row @ head["weights"] for row in views[count:]], items[count:], kind="match")
 
     return _choose(
         fit, judge, probe.MATCH_PENALTIES, probe.MATCH_PENALTY, train=count, rows=len(items), refit=refit, by="loss"
@@ -184,7 +203,7 @@ def _choose(
     for penalty in penalties:
         head = fit(train, penalty, head)
         figures = judge(head)
-        rank = (-figures["accuracy"] if by == "accuracy" else figures["loss"], figures["loss"])
+        rank = (figures["loss"] if by == "loss" else -figures[by], figures["loss"])
         if best is None or rank < best[0]:
             best, worse = (rank, penalty, head, figures), 0
         else:

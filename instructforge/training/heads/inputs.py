@@ -16,8 +16,11 @@ from attrs import frozen
 from instructforge.data import Instruction
 from instructforge.encoding.fields import field_text
 from instructforge.encoding.windows import PairMarks
+from instructforge.tasks import Ranking
 from instructforge.training.heads.modules import MatchRow
 from instructforge.training.heads.plan import ChoicePlan
+from instructforge.training.heads.ranking import shares
+from instructforge.training.heads.several import marks_of
 
 __all__ = ["ChoiceItem", "ChoiceReader", "Ids", "join_texts", "pad", "sentences"]
 
@@ -93,6 +96,9 @@ class ChoiceItem:
         parts: For one sequence: where each field stands in it.
         row: For ``match``: which of ``texts`` is what.
         label: Place of the right label: in the head's order, for ``match`` in the row's own; -1 where unlabelled.
+            For ``several``: 0 where labelled. Of a ranking, the place of the best item.
+        marks: For ``several``: the places of the right labels, in the head's order.
+        grades: For rankings: how relevant each of the row's items is.
         cut: Tokens that did not fit.
     """
 
@@ -101,6 +107,8 @@ class ChoiceItem:
     parts: tuple[tuple[int, int], ...] = ()
     row: MatchRow | None = None
     label: int = -1
+    marks: tuple[int, ...] = ()
+    grades: tuple[float, ...] = ()
     cut: int = 0
 
     @property
@@ -129,6 +137,13 @@ class ChoiceReader:
         make = {"match": self._match_items, "contrast": self._contrast_items}.get(self.plan.kind, self._joined_items)
         return list(make(rows))
 
+    def _marks(self, row: Instruction) -> tuple[int, ...] | None:
+        """Return the places of a row's labels; None where it is unlabelled, or has a label that the head has not."""
+        answer = row.example.answers[0] if row.example.answers else None
+        places = [self._places.get(str(label)) for label in answer] if isinstance(answer, tuple) else [None]
+        known = tuple(sorted(place for place in places if place is not None))
+        return known if len(known) == len(places) else None
+
     def _label(self, row: Instruction) -> int:
         return self._places.get(str(row.example.answers[0]), -1) if row.example.answers else -1
 
@@ -147,22 +162,37 @@ class ChoiceReader:
             # A pair keeps both its places; elsewhere an empty field would only add a mark.
             kept = own if self.plan.kind == "pair" else [text for text in own if text] or [()]
             joined, parts, cut = join_texts(self.marks, kept, self.max_length)
-            yield ChoiceItem(id=row.id, texts=(joined,), parts=parts, label=self._label(row), cut=cut)
+            if self.plan.kind == "several":
+                marks = self._marks(row)
+                label = -1 if marks is None else 0
+                yield ChoiceItem(id=row.id, texts=(joined,), parts=parts, label=label, marks=marks or (), cut=cut)
+            else:
+                yield ChoiceItem(id=row.id, texts=(joined,), parts=parts, label=self._label(row), cut=cut)
 
     def _match_items(self, rows: Sequence[Instruction]) -> Iterator[ChoiceItem]:
         described = [self._match_texts(row) for row in rows]
         ids = iter(_plain_ids(self.tokenizer, [text for texts, _ in described for text in texts]))
         for row, (texts, place) in zip(rows, described, strict=True):
             joined = [join_texts(self.marks, [next(ids)], self.max_length) for _ in texts]
-            answer = str(row.example.answers[0]) if row.example.answers else None
-            label = row.labels.index(answer) if answer in row.labels else -1
+            label, grades = self._match_label(row)
             yield ChoiceItem(
                 id=row.id,
                 texts=tuple(own for own, _, _ in joined),
                 row=place,
                 label=label,
+                grades=grades,
                 cut=sum(cut for _, _, cut in joined),
             )
+
+    def _match_label(self, row: Instruction) -> tuple[int, tuple[float, ...]]:
+        """Return the place of the right label among the row's own, and for rankings the grade of each."""
+        if not row.example.answers:
+            return -1, ()
+        answer = row.example.answers[0]
+        if not self.plan.relevance:
+            return (row.labels.index(str(answer)) if answer in row.labels else -1), ()
+        grades = Ranking(from_field="", relevance=self.plan.relevance).grades(answer, row.labels)
+        return (grades.index(max(grades)) if any(grades) else -1), grades
 
     def _match_texts(self, row: Instruction) -> tuple[list[str], MatchRow]:
         inputs, passage_field = row.example.inputs, self.plan.passage
@@ -172,7 +202,9 @@ class ChoiceReader:
         texts = [question, *row.labels]
         count = len(row.labels)
         choices = tuple(range(1, 1 + count))
-        parts = sentences(passage)
+        value = inputs.get(passage_field) if passage_field else None
+        listed = bool(self.plan.relevance) and isinstance(value, (list, tuple))
+        parts = [text for text in map(field_text, value or ()) if text.strip()] if listed else sentences(passage)
         if not parts:
             return texts, MatchRow(question=0, choices=choices)
         joined = tuple(range(1 + count, 1 + 2 * count))
@@ -191,9 +223,12 @@ class ChoiceReader:
 
         Shapes:
             input_ids, attention_mask, token_type_ids, first_mask, second_mask: (B, T); for ``contrast`` (2B, T),
-            all first texts before all second ones; for ``match`` (N, T), with N different texts. labels: (B,).
+            all first texts before all second ones; for ``match`` (N, T), with N different texts. labels: (B,); for
+            ``several`` (B, L), 1.0 where a label is right; for rankings the shares of a row's items, a (C,) for each.
         """
-        labels = torch.tensor([item.label for item in items])
+        if self.plan.relevance:
+            return {**self._collate_match(items), "labels": [shares(item.grades or (1.0,)) for item in items]}
+        labels = self.targets(items)
         if self.plan.kind == "match":
             return {**self._collate_match(items), "labels": labels}
         if self.plan.kind == "contrast":
@@ -206,6 +241,12 @@ class ChoiceReader:
             batch["first_mask"] = _marked(batch["input_ids"], [item.parts[0] for item in items])
             batch["second_mask"] = _marked(batch["input_ids"], [item.parts[1] for item in items])
         return {**batch, "labels": labels}
+
+    def targets(self, items: Sequence[ChoiceItem]) -> torch.Tensor:
+        """Return what the head is trained towards. Shapes: (B,) of places; for ``several`` (B, L) of marks."""
+        if self.plan.kind == "several":
+            return marks_of((item.marks for item in items), len(self.plan.labels))
+        return torch.tensor([item.label for item in items])
 
     def _second_half(self, item: ChoiceItem) -> tuple[int, int]:
         """Return where the texts after the first stand, closing marks included, as tokenizers type a pair."""

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from instructforge.training.heads.body import width_of
+from instructforge.training.heads.several import label_loss
 
 __all__ = [
     "FEATURE_SCALE",
@@ -54,7 +55,7 @@ def _hidden(body: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
 
 
 class LabelModel(nn.Module):
-    """One label of a closed set: mean of all tokens, made unit length, scaled, into a linear head."""
+    """Labels of a closed set, one or several: mean of all tokens, made unit length, scaled, into a linear head."""
 
     kind: ClassVar[str] = "label"
 
@@ -69,7 +70,7 @@ class LabelModel(nn.Module):
         return functional.normalize(pooled, dim=-1) * FEATURE_SCALE
 
     def forward(self, labels: Tensor | None = None, **batch: Tensor) -> dict[str, Tensor]:
-        """Return ``logits`` (B, L), and ``loss`` where ``labels`` (B,) are given."""
+        """Return ``logits`` (B, L), and ``loss`` where ``labels``, (B,) or for several (B, L), are given."""
         return _with_loss(self.head(self.features(**batch)), labels)
 
 
@@ -223,4 +224,4 @@ def match_views(vectors: Tensor, row: MatchRow) -> Tensor:
 def _with_loss(logits: Tensor, labels: Tensor | None) -> dict[str, Tensor]:
     if labels is None:
         return {"logits": logits}
-    return {"logits": logits, "loss": functional.cross_entropy(logits, labels)}
+    return {"logits": logits, "loss": label_loss(logits, labels)}

@@ -1,6 +1,6 @@
 """How the choices of a task are answered: told from the data, once, and written into the contract.
 
-There are four ways:
+There are five ways:
 
 ``label``
     The rows share one set of labels, and it comes back row after row: a linear head with a weight for each
@@ -13,6 +13,8 @@ There are four ways:
 ``match``
     Every row brings choices of its own, new ones at prediction included: the choice that stands nearest to
     the row's texts.
+``several``
+    A row may have several labels, or none: a linear head as for ``label``, with a yes or no for each label.
 """
 
 from __future__ import annotations
@@ -24,12 +26,14 @@ from typing import Any
 from attrs import field, frozen
 
 from instructforge.data import Instruction
+from instructforge.encoding.fields import field_text
 from instructforge.errors import ConfigError, TrainingError, did_you_mean
-from instructforge.tasks import Task
+from instructforge.tasks import Ranking, Task
+from instructforge.training.heads.several import label_counts, several_notes
 
 __all__ = ["CHOICE_KINDS", "ChoicePlan", "plan_choices", "text_fields", "untrained_plan"]
 
-CHOICE_KINDS = ("label", "pair", "contrast", "match")
+CHOICE_KINDS = ("label", "pair", "contrast", "match", "several")
 
 _MOST_PAIR_LABELS = 10
 """With more labels than this a pair is a text in two parts rather than a relation between two texts."""
@@ -54,12 +58,13 @@ class ChoicePlan:
     """What a model with a choice head reads and answers.
 
     Attributes:
-        kind: ``label``, ``pair``, ``contrast`` or ``match``.
+        kind: ``label``, ``pair``, ``contrast``, ``match`` or ``several``.
         fields: The fields that are read, in the task's order.
         labels: The labels in the order of the head's outputs; empty for ``match``.
         passage: For ``match``: the field that is read sentence by sentence, if there is one.
         reason: Why this way was chosen, in a sentence.
         notes: What the owner of the data should know of the labels.
+        relevance: For rankings: how an answer grades the items, as ``Ranking`` has it; empty for choices.
     """
 
     kind: str
@@ -68,6 +73,7 @@ class ChoicePlan:
     passage: str | None = None
     reason: str = ""
     notes: tuple[str, ...] = field(default=(), converter=_texts)
+    relevance: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -76,6 +82,7 @@ class ChoicePlan:
             "labels": list(self.labels),
             "passage": self.passage,
             "reason": self.reason,
+            **({"relevance": self.relevance} if self.relevance else {}),
         }
 
     @classmethod
@@ -86,6 +93,7 @@ class ChoicePlan:
             labels=value["labels"],
             passage=value["passage"],
             reason=value["reason"],
+            relevance=value.get("relevance", ""),
         )
 
 
@@ -99,7 +107,7 @@ def plan_choices(task: Task, rows: Sequence[Instruction], *, wanted: str | None 
     """Choose how to answer, from labelled rows.
 
     Args:
-        task: The task; its target is a ``Choice``.
+        task: The task; its target is a ``Choice`` or a ``Ranking``.
         rows: Labelled instructions to train on.
         wanted: The way that the settings ask for, if they do.
 
@@ -111,6 +119,10 @@ def plan_choices(task: Task, rows: Sequence[Instruction], *, wanted: str | None 
         raise ConfigError(
             f'settings.head: "{wanted}" is no way to answer choices. {did_you_mean(wanted, CHOICE_KINDS)}'
         )
+    if getattr(task.target, "multiple", False) or wanted == "several":
+        return _plan_several(task, rows, wanted)
+    if isinstance(task.target, Ranking):
+        return _ranking_plan(task, task.target, rows, wanted)
     sets = Counter(frozenset(_labels(task, row)) for row in rows)
     answers = Counter(_answer(row) for row in rows)
     fields = text_fields(task)
@@ -130,11 +142,59 @@ def plan_choices(task: Task, rows: Sequence[Instruction], *, wanted: str | None 
     return ChoicePlan(kind=kind, fields=fields, labels=labels, reason=reason, notes=_label_notes(labels, answers))
 
 
+def _plan_several(task: Task, rows: Sequence[Instruction], wanted: str | None) -> ChoicePlan:
+    several = getattr(task.target, "multiple", False)
+    if not several or wanted not in (None, "several"):
+        takes = "any number of labels" if several else "one label"
+        raise TrainingError(
+            f'The head "{wanted}" does not fit the task "{task.name}", whose rows have {takes}.\n'
+            'The head "several" is for any number of labels a row, the others are for one.\nLeave settings.head open.'
+        )
+    labels = _closed_labels(task, rows)
+    return ChoicePlan(
+        kind="several",
+        fields=text_fields(task),
+        labels=labels,
+        reason=f"a row may have several of {len(labels)} labels",
+        notes=several_notes(labels, label_counts(rows), len(rows)),
+    )
+
+
 def untrained_plan(task: Task) -> ChoicePlan:
     """Return how a model without a trained head chooses: by matching, the last of several fields being the passage."""
-    fields = text_fields(task)
+    fields, reason = text_fields(task), "the model has no trained head"
+    if isinstance(task.target, Ranking):
+        passage, relevance = _listed_field(task, fields), task.target.relevance
+        return ChoicePlan(kind="match", fields=fields, passage=passage, reason=reason, relevance=relevance)
     passage = fields[-1] if len(fields) > 1 else None
-    return ChoicePlan(kind="match", fields=fields, passage=passage, reason="the model has no trained head")
+    return ChoicePlan(kind="match", fields=fields, passage=passage, reason=reason)
+
+
+def _ranking_plan(task: Task, target: Ranking, rows: Sequence[Instruction], wanted: str | None) -> ChoicePlan:
+    """Return how items are ranked: by matching, item by item against the list of what went before, if there is one.
+
+    Raises:
+        TrainingError: The settings ask for another way.
+    """
+    if wanted not in (None, "match"):
+        raise TrainingError(
+            f'The head "{wanted}" answers choices, and the rows of "{task.name}" are ranked.\n'
+            'Rankings are answered by the head "match".\nLeave settings.head open.'
+        )
+    known = {name: {field_text(row.example.inputs.get(name)) for row in rows} for name in text_fields(task)}
+    fields = [name for name, values in known.items() if len(values) > 1 or len(rows) == 1]
+    listed = _listed_field(task, fields)
+    passage = listed if any(_filled(row, listed) for row in rows) else _passage(rows, fields)
+    reason = "rows that are ranked bring their own items"
+    notes = [f'"{name}" is the same in all rows, and is not read' for name in known if name not in fields]
+    return ChoicePlan(
+        kind="match", fields=fields, passage=passage, reason=reason, notes=notes, relevance=target.relevance
+    )
+
+
+def _listed_field(task: Task, fields: Iterable[str]) -> str | None:
+    """Return the first of ``fields`` that is a list: each of its items is compared by itself."""
+    return next((name for name in fields if task.fields[name].kind == "list"), None)
 
 
 def _kind(task: Task, sets: Counter[frozenset[str]], answers: Counter[str], used: Sequence[str]) -> tuple[str, str]:
@@ -164,8 +224,8 @@ def _answer(row: Instruction) -> str:
     return str(row.example.answers[0])
 
 
-def _filled(row: Instruction, name: str) -> bool:
-    return bool(row.example.inputs.get(name))
+def _filled(row: Instruction, name: str | None) -> bool:
+    return name is not None and bool(row.example.inputs.get(name))
 
 
 def _closed_labels(task: Task, rows: Sequence[Instruction]) -> tuple[str, ...]:

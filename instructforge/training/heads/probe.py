@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from instructforge.files import write_atomically
+from instructforge.training.heads.several import label_loss
 
 __all__ = [
     "LINEAR_PENALTIES",
@@ -26,6 +27,7 @@ __all__ = [
     "fit_linear",
     "fit_weights",
     "length_batches",
+    "minimise",
 ]
 
 LINEAR_PENALTIES = (3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5)
@@ -114,8 +116,10 @@ def fit_linear(
 ) -> LinearFit:
     """Fit a softmax regression by L-BFGS, from zero or from ``start``; the same call gives the same bits.
 
+    Where rows have several labels, it is a logistic regression for each label.
+
     Shapes:
-        features: (B, D). labels: (B,). start: ``weight`` (L, D) and ``bias`` (L,).
+        features: (B, D). labels: (B,), or (B, L) of 0.0 and 1.0. start: ``weight`` (L, D) and ``bias`` (L,).
     """
     weight = torch.zeros(classes, features.shape[1]) if start is None else start["weight"].clone()
     bias = torch.zeros(classes) if start is None else start["bias"].clone()
@@ -123,12 +127,9 @@ def fit_linear(
     bias.requires_grad_(True)
 
     def loss() -> Tensor:
-        return (
-            functional.cross_entropy(functional.linear(features, weight, bias), labels)
-            + penalty * weight.square().sum()
-        )
+        return label_loss(functional.linear(features, weight, bias), labels) + penalty * weight.square().sum()
 
-    _minimise(loss, [weight, bias])
+    minimise(loss, [weight, bias])
     return LinearFit(weight=weight.detach(), bias=bias.detach(), penalty=penalty)
 
 
@@ -157,11 +158,12 @@ def fit_weights(views: Sequence[Tensor], answers: Sequence[int], *, prior: Tenso
         scores = (padded @ weights).masked_fill(absent, -torch.inf)
         return functional.cross_entropy(scores, gold) + penalty * (weights - prior).square().sum()
 
-    _minimise(loss, [weights])
+    minimise(loss, [weights])
     return weights.detach()
 
 
-def _minimise(loss: Callable[[], Tensor], parameters: list[Tensor]) -> None:
+def minimise(loss: Callable[[], Tensor], parameters: list[Tensor]) -> None:
+    """Minimise a convex loss by L-BFGS, in place; the same call gives the same bits."""
     optimizer = torch.optim.LBFGS(
         parameters,
         max_iter=200,

@@ -16,19 +16,19 @@ __all__ = ["EncoderSettings", "asked_settings", "default_rate", "encoder_setting
 class EncoderSettings(LoopSettings):
     """Options of the trainer ``encoder``, beside those of the loop.
 
-    What is left open depends on the head. ``label``, ``contrast`` and ``match`` fit their head on the features of
-    the body as it is, which on a CPU is better than long fine-tuning for the time it takes; they go on to move the
-    body where ``fine_tune``, ``epochs``, ``max_steps`` or ``max_seconds`` is given, or a GPU is there, and keep
-    what validates better. ``pair`` and ``span`` always move the body. ``max_seconds`` is for all of it.
+    What is left open depends on the head. ``label``, ``several``, ``contrast`` and ``match`` fit their head on the
+    features of the body as it is, which on a CPU is better than long fine-tuning for the time it takes; they go on to
+    move the body where ``fine_tune``, ``epochs``, ``max_steps`` or ``max_seconds`` is given, or a GPU is there, and
+    keep what validates better. ``pair``, ``span`` and ``tags`` always move it. ``max_seconds`` is for all of it.
 
     Args:
-        head: How choices are answered: ``label``, ``pair``, ``contrast`` or ``match`` (see ``plan.py``); told
-            from the data.
+        head: How choices are answered: ``label``, ``pair``, ``contrast``, ``match`` or ``several`` (see ``plan.py``);
+            told from the data.
         fine_tune: Whether the body moves once the features are fitted.
-        head_learning_rate: Of a head that starts from nothing (``pair``, ``span``).
+        head_learning_rate: Of a head that starts from nothing (``pair``, ``span``, ``tags``).
         train_embeddings: Whether the word embeddings move too; they are half of a small model or more. Left
             open: on a GPU only.
-        stride: Tokens that neighbouring windows of a long passage share.
+        stride: Tokens that neighbouring windows of a long passage or sentence share.
         max_answer_tokens: Longest span that is answered.
         n_best: Number of spans that an answer lists.
         validation_share: Share of the training rows set apart to choose by, where the job has no validation
@@ -45,9 +45,9 @@ class EncoderSettings(LoopSettings):
     validation_share: float = field(default=0.1, validator=zero_or_more)
 
 
-_LENGTHS = {"label": 256, "pair": 256, "contrast": 256, "match": 256, "span": 384}
-_BATCHES = {"label": 32, "pair": 32, "contrast": 32, "match": 8, "span": 16}
-_EPOCHS = {"label": 3.0, "pair": 4.0, "contrast": 3.0, "match": 3.0, "span": 2.0}
+_LENGTHS = {"label": 256, "pair": 256, "contrast": 256, "match": 256, "several": 256, "span": 384, "tags": 256}
+_BATCHES = {"label": 32, "pair": 32, "contrast": 32, "match": 8, "several": 32, "span": 16, "tags": 16}
+_EPOCHS = {"label": 3.0, "pair": 4.0, "contrast": 3.0, "match": 3.0, "several": 3.0, "span": 2.0, "tags": 5.0}
 
 
 def default_rate(kind: str, width: int) -> float:
@@ -61,7 +61,7 @@ def default_rate(kind: str, width: int) -> float:
     [0.0002, 3e-05, 2e-05]
     """
     rate = 2e-4 if width <= 384 else 1e-4 if width <= 512 else 3e-5 if width <= 768 else 2e-5
-    return rate if kind in ("pair", "span") else rate / 10
+    return rate if kind in ("pair", "span", "tags") else rate / 10
 
 
 def asked_settings(options: Mapping[str, Any]) -> EncoderSettings:
@@ -78,7 +78,7 @@ def encoder_settings(options: Mapping[str, Any], *, kind: str, width: int, longe
 
     Args:
         options: As the job gives them.
-        kind: ``label``, ``pair``, ``contrast``, ``match`` or ``span``.
+        kind: ``label``, ``pair``, ``contrast``, ``match``, ``span`` or ``tags``.
         width: Of the model.
         longest: Tokens that the model takes at most.
 

@@ -22,6 +22,7 @@ from instructforge.training.folder import base_fingerprint, finished, model_card
 from instructforge.training.heads.choice import train_choice
 from instructforge.training.heads.settings import EncoderSettings, asked_settings
 from instructforge.training.heads.span import train_span
+from instructforge.training.heads.tags import train_tags
 from instructforge.training.job import TrainingJob, TrainingResult
 from instructforge.training.loop import LoopResult, clear_work
 
@@ -77,15 +78,21 @@ class Trained(Protocol):
     def labels(self) -> tuple[str, ...]: ...
 
 
-HEADS: Final[Mapping[str, Callable[[TrainingJob], Trained]]] = {"choice": train_choice, "span": train_span}
+HEADS: Final[Mapping[str, Callable[[TrainingJob], Trained]]] = {
+    "choice": train_choice,
+    "ranking": train_choice,
+    "span": train_span,
+    "tags": train_tags,
+}
 """What trains each kind of head."""
 
 
 class EncoderTrainer:
-    """Fine-tunes an encoder model to choose among labels or to find spans.
+    """Fine-tunes an encoder model to choose among labels, to find spans, or to tag tokens.
 
-    A choice model is written as an ordinary folder of its body (``AutoModel`` opens it), and its head beside it. A span
-    model is transformers' own (``AutoModelForQuestionAnswering`` opens it).
+    A choice model is written as an ordinary folder of its body (``AutoModel`` opens it), and its head beside it.
+    Models of spans and of tags are transformers' own: ``AutoModelForQuestionAnswering`` opens the former,
+    ``AutoModelForTokenClassification`` the latter.
     """
 
     name: ClassVar[str] = "encoder"
