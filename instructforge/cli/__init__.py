@@ -50,6 +50,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Write": {
         "new": ("new:new", "Write a plugin to start from."),
         "check": ("check:check", "Prove that plugins keep the contract."),
+        "import": ("importing:import_", "Turn promptsource's templates or lm-eval's tasks into a plugin."),
     },
 }
 """Every command: its module and attribute below this package, and its one line of help."""

@@ -94,8 +94,8 @@ class RowText:
         self._environment = environment
         self._lock = RLock()
 
-    def render(self, row: Mapping[str, Any], *, seed: int = 0) -> str:
-        """Return the text that a row gives.
+    def render(self, row: Mapping[str, Any], *, seed: int = 0, id: str = "") -> str:
+        """Return the text that a row gives, with the marks of the columns that it came from.
 
         Raises:
             TemplateError: It fails on the row, or goes beyond its bounds.
@@ -104,8 +104,8 @@ class RowText:
         with self._lock:
             try:
                 guard.reset()
-                guard.seed = (seed, "")
-                return str(self.write({name: given_value(_shown(row[name]), name) for name in self.names & row.keys()}))
+                guard.seed = (seed, id)
+                return self.write({name: given_value(_plain(row[name]), name) for name in self.names & row.keys()})
             except TemplateError:
                 raise
             except Exception as error:

@@ -22,7 +22,7 @@ from instructforge.data import NO_ANSWER, Answer, Example, Instruction, Landing,
 from instructforge.errors import InstructForgeError, TemplateError, did_you_mean, printable
 from instructforge.files import sha256_of
 from instructforge.tasks import Choice, Ranking, Tags, Task, answer_words
-from instructforge.templates.asis import AsIsWriter, declares_dialect
+from instructforge.templates.asis import AsIs, declares_dialect, writer_of
 from instructforge.templates.declarations import Declarations, chooses, take_declarations
 from instructforge.templates.drafts import InstructionDraft
 from instructforge.templates.guard import GuardError
@@ -99,9 +99,9 @@ class Template:
         self.limits = limits
         self.key = f"{task.name}/{language}/{name}"
         self._lock = RLock()
-        self._writer: _Writer | AsIsWriter
+        self._writer: _Writer | AsIs
         if declares_dialect(source):
-            self._writer = AsIsWriter(self, source)
+            self._writer = writer_of(self, source)
             self.source, self.sha256 = source, sha256_of(source)
             self.cuttable, self.inverted, self.letters = (), None, False
             self.fields_used, self.lists_choices = self._writer.fields_used, self._writer.lists_choices
