@@ -155,10 +155,9 @@ def _write(plan: Plugin, into: Path, *, as_json: bool) -> None:
 def _say_report(plan: Plugin) -> None:
     report = plan.report
     things = "templates" if report.kind == "promptsource" else "tasks"
-    say(
-        f"{report.carried} of {report.found} {things} were carried over{f', as {report.tasks} tasks' * bool(report.tasks)}."
-    )
-    for title, parts in (
+    tasks = f", as {report.tasks} tasks" if report.tasks and things == "templates" else ""
+    say(f"{report.carried} of {report.found} {things} were carried over{tasks}.")
+    for title, reasons in (
         ("refused", Counter(report.refused.values())),
         ("unreadable", Counter(report.unreadable)),
         ("left out", Counter(part for parts in report.left_out.values() for part in parts)),
