@@ -353,7 +353,7 @@ class Tags:
             before = tag
 
     def _check_inputs(self, tokens: Any, inputs: Mapping[str, Any]) -> None:
-        for token in tokens:
+        for token in tokens or ("",):
             if not isinstance(token, str) or not token.strip():
                 what, fix = f"a token is {token!r}, not a text", "give every token, and leave out white space"
                 raise DataError(what, rule="token-empty", field=self.within, fix=fix)

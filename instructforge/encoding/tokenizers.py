@@ -15,6 +15,9 @@ from instructforge.files import sha256_of
 __all__ = ["PieceTokenizer", "tokenizer_sha256"]
 
 _PROBES: Final = ("a", "Z", "7", "中", "é", "😀", "(")
+_CUT: Final = "\0\U0010fff0\0"
+"""Stands where a text is cut, while it is cut."""
+
 _GUARDS: Final = ("\n", "。", "a")
 
 
@@ -67,6 +70,27 @@ class PieceTokenizer:
     def encode_with_offsets(self, texts: Sequence[str]) -> list[tuple[list[int], list[tuple[int, int]]]]:
         """Tokenise each text from its start; give each token's characters."""
         return [(one.ids, one.offsets) for one in self.encodings(texts)]
+
+    def plain_with_offsets(self, texts: Sequence[str]) -> list[tuple[list[int], list[tuple[int, int]]]]:
+        """As ``encode_with_offsets``, but what looks like a control token (``[SEP]``) in the data stays text."""
+        control = set(self.control_ids) - {self.tokenizer.unk_token_id}
+        found = self.encode_with_offsets(texts)
+        return [
+            self._in_parts(text) if control.intersection(ids) else (ids, offsets)
+            for text, (ids, offsets) in zip(texts, found, strict=True)
+        ]
+
+    def _in_parts(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """Tokenise a text cut inside whatever in it looks like a control token."""
+        parts = self.break_control(text.replace(_CUT, " " * len(_CUT)), _CUT)[0].split(_CUT)
+        ids: list[int] = []
+        offsets: list[tuple[int, int]] = []
+        position = 0
+        for part, (own, places) in zip(parts, self.encode_with_offsets(parts), strict=True):
+            ids += own
+            offsets += [(start + position, end + position) for start, end in places]
+            position += len(part)
+        return ids, offsets
 
     def encodings(self, texts: Sequence[str]) -> list[Any]:
         """Tokenise each text from its start; return the ``Encoding`` of the tokenizers library."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 from attrs import define, frozen
 
@@ -18,10 +18,7 @@ from instructforge.data import NO_ANSWER, SpanAnswer
 from instructforge.encoding.tokenizers import PieceTokenizer
 from instructforge.errors import ConfigError, LengthError, printable
 
-__all__ = ["PairMarks", "SpanWindow", "WindowEncoder", "WindowStats"]
-
-_CUT: Final = "\0\U0010fff0\0"
-"""Stands where a text is cut, while it is cut."""
+__all__ = ["PairMarks", "SpanWindow", "WindowEncoder", "WindowStats", "trimmed"]
 
 
 @frozen(kw_only=True)
@@ -156,7 +153,6 @@ class WindowEncoder:
         self.max_length, self.stride = max_length, stride
         self.stats = WindowStats()
         self._pieces = PieceTokenizer(tokenizer)
-        self._control = set(self._pieces.control_ids) - {tokenizer.unk_token_id}
         self._marks = PairMarks.of(tokenizer)
         cls_id = tokenizer.cls_token_id
         self._null = self._marks.before.index(cls_id) if cls_id in self._marks.before else 0
@@ -183,13 +179,13 @@ class WindowEncoder:
             For each row its windows, in the passage's order, or the error that says why there are none.
         """
         golds = answers if answers is not None else [None] * len(questions)
-        asked = self._tokenise(questions)
-        read = self._tokenise(passages)
+        asked = self._pieces.plain_with_offsets(questions)
+        read = self._pieces.plain_with_offsets(passages)
         results: list[list[SpanWindow] | LengthError] = []
         for row, (question, passage, gold) in enumerate(zip(asked, read, golds, strict=True)):
             self.stats.rows += 1
             try:
-                offsets = _trimmed(passages[row], passage[1])
+                offsets = trimmed(passages[row], passage[1])
                 windows = self._windows(row, question[0], passage[0], offsets, gold, questions[row])
             except LengthError as error:
                 self.stats.too_long += 1
@@ -198,26 +194,6 @@ class WindowEncoder:
                 self.stats.windows += len(windows)
                 results.append(windows)
         return results
-
-    def _tokenise(self, texts: Sequence[str]) -> list[tuple[list[int], list[tuple[int, int]]]]:
-        """Return ids and offsets of each text; what looks like a mark (``[SEP]``) in the data stays text."""
-        found = self._pieces.encode_with_offsets(texts)
-        return [
-            self._in_pieces(text) if self._control.intersection(ids) else (ids, offsets)
-            for text, (ids, offsets) in zip(texts, found, strict=True)
-        ]
-
-    def _in_pieces(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
-        """Tokenise a text cut inside whatever in it looks like a mark."""
-        parts = self._pieces.break_control(text.replace(_CUT, " " * len(_CUT)), _CUT)[0].split(_CUT)
-        ids: list[int] = []
-        offsets: list[tuple[int, int]] = []
-        position = 0
-        for part, (own, places) in zip(parts, self._pieces.encode_with_offsets(parts), strict=True):
-            ids += own
-            offsets += [(start + position, end + position) for start, end in places]
-            position += len(part)
-        return ids, offsets
 
     def _windows(
         self,
@@ -301,7 +277,7 @@ class WindowEncoder:
         return [kind for kind, count in zip(self._marks.types, lengths, strict=True) for _ in range(count)]
 
 
-def _trimmed(passage: str, offsets: list[tuple[int, int]]) -> list[tuple[int, int]]:
+def trimmed(passage: str, offsets: list[tuple[int, int]]) -> list[tuple[int, int]]:
     """Take white space off the ends of what each token covers; tokens of SentencePiece cover the space before."""
     return [offset if offset[0] == offset[1] else _trim(passage, *offset) for offset in offsets]
 
