@@ -136,7 +136,8 @@ def _take_in(
         errors.clear()
     yield from errors
     database.executescript(
-        "CREATE INDEX by_author ON stars(author); CREATE INDEX by_kin ON stars(kin); CREATE INDEX by_upto ON stars(upto);"
+        "CREATE INDEX by_author ON stars(author, liked DESC, n); CREATE INDEX by_kin ON stars(kin, liked DESC, n);"
+        "CREATE INDEX by_upto ON stars(upto);"
         "CREATE INDEX by_text ON items(text);"
     )
 
