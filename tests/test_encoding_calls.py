@@ -1,4 +1,4 @@
-"""Tool calls, tools, reasoning and weights: what the chat template writes of them is trained, exactly, and read back."""
+"""Tool calls, tools, reasoning, weights: what the chat template writes of them is trained, exactly, and read back."""
 
 from __future__ import annotations
 
