@@ -1,4 +1,4 @@
-"""Metrics of free-form answers of which a part can be checked: the number that they come to, the tools that they call."""
+"""Metrics of what can be checked in a free-form answer: the number that it comes to, the tools that it calls."""
 
 from __future__ import annotations
 

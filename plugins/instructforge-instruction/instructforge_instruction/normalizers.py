@@ -1,4 +1,4 @@
-"""Normalizers of the task ``instruction``: Alpaca, Dolly, seed tasks, questions, pairs, conversations, Natural Instructions.
+"""Normalizers of the task ``instruction``: from Alpaca and seed tasks to conversations and Natural Instructions.
 
 What the task needs of a conversation: the last thing that the user says is the instruction; what comes before is
 its history, what the assistant has done since (tool calls and their results) are its steps, and the assistant's last
