@@ -69,14 +69,19 @@ class Conversation:
         return list(dict.fromkeys((*self.knowledge, *of_turns)))
 
     def example(self, place: int, notes: Sequence[str] = (), *, id: str, group: str | None = None) -> Example:
-        """Return the example whose answer is the turn at ``place``."""
+        """Return the example whose answer is the turn at ``place``; one without an answer where that is the end."""
         inputs: dict[str, Any] = {"history": [dict(turn.message) for turn in self.turns[:place]]}
         if self.system.strip():
             inputs["system"] = self.system
         if known := self.known(place):
             inputs["knowledge"] = known
-        answer = _answer(self.turns[place].message)
-        return Example(inputs=inputs, answers=(answer,), id=id, group=group, notes=tuple(notes))
+        answers = (_answer(self.turns[place].message),) if place < len(self.turns) else ()
+        return Example(inputs=inputs, answers=answers, id=id, group=group, notes=tuple(notes))
+
+    def without_weights(self) -> Conversation:
+        """Return it with no turn that says for itself whether it is learnt."""
+        plain = ({key: value for key, value in turn.message.items() if key != "weight"} for turn in self.turns)
+        return evolve(self, turns=[Turn(said, turn.facts) for said, turn in zip(plain, self.turns, strict=True)])
 
 
 def _one_speech(one: Turn, other: Turn) -> bool:
@@ -100,34 +105,41 @@ def _answer(message: Mapping[str, Any]) -> Answer:
 def last_reply(conversation: Conversation) -> Example:
     """Return the example of a conversation: its last reply, and all that was said before.
 
-    Turns that follow the last reply wait for one that is not there; they are left out, and noted, each.
+    Turns that follow the last reply wait for one that is not there; they are left out, and noted, each. Where nobody
+    has replied yet, the example has no answer.
 
     Raises:
-        DataError: Nobody replies, or there is nothing to reply to.
+        DataError: There is nothing to reply to, or no reply is to be learnt.
     """
     whole = conversation.joined()
-    places = _replies(whole)
-    place = places[-1]
-    left = (AFTER_LAST if turn.role == "assistant" else LEFT_OVER for turn in whole.turns[place + 1 :])
-    return whole.example(place, (*whole.notes, *left), id=whole.id)
+    place = _replies(whole)[-1]
+    return whole.example(place, (*whole.notes, *_left_over(whole, place)), id=whole.id)
 
 
 def each_reply(conversation: Conversation, group: str) -> Iterator[Example]:
     """Yield an example for each reply of a conversation; all are of one ``group``, so that a split keeps them together.
 
+    Each reply is learnt as the answer of its own example, and as no other's history.
+
     Raises:
-        DataError: Nobody replies, or there is nothing to reply to.
+        DataError: There is nothing to reply to, or no reply is to be learnt.
     """
     whole = conversation.joined()
     places = _replies(whole)
-    left = (AFTER_LAST if turn.role == "assistant" else LEFT_OVER for turn in whole.turns[places[-1] + 1 :])
+    plain = whole.without_weights()
     for number, place in enumerate(places, start=1):
-        notes = (*whole.notes, *left) if place == places[-1] else ()
-        yield whole.example(place, notes, id=f"{whole.id}/{number}" if whole.id else "", group=group)
+        notes = (*whole.notes, *_left_over(whole, place)) if place == places[-1] else ()
+        yield plain.example(place, notes, id=f"{whole.id}/{number}" if whole.id else "", group=group)
+
+
+def _left_over(conversation: Conversation, place: int) -> Iterator[str]:
+    """Yield a note for each turn after ``place``."""
+    for turn in conversation.turns[place + 1 :]:
+        yield AFTER_LAST if turn.role == "assistant" else LEFT_OVER
 
 
 def _replies(conversation: Conversation) -> list[int]:
-    """Return the places of replies to something that a user or a tool has said."""
+    """Return the places of replies to a user or a tool: of the one that is to come, where there is none yet."""
     turns = conversation.turns
     places = [at for at in range(1, len(turns)) if turns[at].is_reply and turns[at - 1].role in ("user", "tool")]
     if places:
@@ -135,9 +147,11 @@ def _replies(conversation: Conversation) -> list[int]:
     if any(turn.role == "assistant" for turn in turns[1:]):
         what, rule = "every reply has the weight 0: there is none to learn", "no-trained-reply"
         raise DataError(what, rule=rule, field="weight", fix="give one of the replies the weight 1")
-    roles = ", ".join(turn.role for turn in turns[:5]) or "none"
+    if turns and turns[-1].role in ("user", "tool"):
+        return [len(turns)]
+    roles = ", ".join(turn.role for turn in turns) or "none"
     raise DataError(
-        f"the dialogue has no reply to a user's turn; its turns are: {roles}{', …' if len(turns) > 5 else ''}",
-        rule="no-reply",
-        fix="give a turn of the user and one of the assistant after it",
+        f"there is nothing to reply to; the turns are: {roles}",
+        rule="no-user-turn",
+        fix="give a turn of the user, and one of the assistant after it",
     )

@@ -100,7 +100,9 @@ def is_chat(values: Mapping[str, Any]) -> bool:
     if form is None or is_crosswoz(values) or is_kdconv(values):
         return False
     if form == "alpaca":
-        return isinstance(values.get("history"), (list, tuple)) and _turns_column(values) is None
+        history = values.get("history")
+        pairs = isinstance(history, (list, tuple)) and all(isinstance(pair, (list, tuple)) for pair in history)
+        return pairs and _turns_column(values) is None
     first = next((one for one in (_first_turn(values, name) for name in TURNS) if one), {})
     if form == "ms-swift":
         return "human" in first or "assistant" in first
@@ -264,7 +266,7 @@ def _turn(role: str, text: Any, where: str) -> Turn:
 def _roles(speakers: Sequence[str | None], column: str, *, ends_on_user: bool | None) -> list[str]:
     """Return the role of each turn: by the speaker's name, else by the order of two speakers."""
     if all(speaker is None for speaker in speakers):
-        first_user = ends_on_user is None or len(speakers) % 2 == 1
+        first_user = ends_on_user is None or (len(speakers) % 2 == 1) == ends_on_user
         pair = ("user", "assistant") if first_user else ("assistant", "user")
         return [pair[at % 2] for at in range(len(speakers))]
     names = list(dict.fromkeys(speakers))
