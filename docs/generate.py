@@ -13,7 +13,7 @@ from pathlib import Path
 
 import attrs
 
-from instructforge.building import BuildSettings
+from instructforge.building import BuildSettings, Retrieve
 from instructforge.mixing import MixSettings
 from instructforge.recipe import DataPlan, EvaluatePlan, MixPart, MixRecipe, PredictPlan, Recipe, TrainPlan
 from instructforge.training.causal import CausalSettings
@@ -47,6 +47,7 @@ evaluate:
 SECTIONS: tuple[tuple[str, str, type], ...] = (
     ("Top level", "", Recipe),
     ("data", "data.", DataPlan),
+    ("data.retrieve", "data.retrieve.", Retrieve),
     ("build", "build.", BuildSettings),
     ("mix", "mix.", MixSettings),
     ("mix: the parts", "mix.", MixRecipe),

@@ -26,11 +26,14 @@ __all__ = [
     "Component",
     "Decoder",
     "Exporter",
+    "Hit",
     "Lazy",
     "Metric",
     "ModelSource",
     "Normalizer",
+    "PassageIndex",
     "Reader",
+    "Retriever",
     "TemplateFolder",
     "Trainer",
 ]
@@ -238,6 +241,38 @@ class ModelSource:
     family: str = field(kw_only=True)
     languages: tuple[str, ...] = field(kw_only=True, converter=_as_texts)
     summary: str = field(default="", kw_only=True)
+
+
+@frozen
+class Hit:
+    """One of a corpus's passages, by its number, with the retriever's score for it."""
+
+    place: int
+    score: float
+
+
+class PassageIndex(Protocol):
+    """An index of passages, opened."""
+
+    def search(self, query: str, count: int) -> list[Hit]:
+        """Return the best passages, the best first; the same for the same query."""
+
+
+class Retriever(Protocol):
+    """Finds the passages of a corpus that a question is about.
+
+    Attributes:
+        name: As given to ``data.retrieve.retriever``.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    def build(self, keys: Sequence[str], folder: Path) -> None:
+        """Index the texts that passages are found by, and write the index into ``folder``."""
+
+    def open(self, folder: Path) -> PassageIndex:
+        """Return the index that ``build`` wrote; called in every worker."""
 
 
 class Exporter(Protocol):

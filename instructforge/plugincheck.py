@@ -68,7 +68,7 @@ KINDS = {
         ComponentKind("filters", "filter"),
         ComponentKind("models", "model", ModelSource, lazy=False),
         ComponentKind("readers", "reader", methods=("accepts", "read"), values=("suffixes",)),
-        ComponentKind("retrievers", "retriever"),
+        ComponentKind("retrievers", "retriever", methods=("build", "open")),
         ComponentKind("executors", "executor"),
         ComponentKind("exporters", "exporter", methods=("records", "companions"), values=("suffix", "losses")),
     )

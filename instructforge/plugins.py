@@ -27,6 +27,7 @@ from instructforge.components import (
     ModelSource,
     Normalizer,
     Reader,
+    Retriever,
     TemplateFolder,
     Trainer,
 )
@@ -123,7 +124,7 @@ class Forge:
         self.filters: Registry[Component] = Registry("filter")
         self.models: Registry[ModelSource] = Registry("model")
         self.readers: Registry[Reader] = Registry("reader")
-        self.retrievers: Registry[Component] = Registry("retriever")
+        self.retrievers: Registry[Retriever] = Registry("retriever")
         self.executors: Registry[Component] = Registry("executor")
         self.exporters: Registry[Exporter] = Registry("exporter")
         self.template_folders: list[tuple[str, TemplateFolder]] = []

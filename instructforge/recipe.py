@@ -16,9 +16,9 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 import attrs
 import cattrs
 import yaml
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
-from instructforge.building import BuildSettings, Source
+from instructforge.building import BuildSettings, Retrieve, Source
 from instructforge.errors import ConfigError, did_you_mean, printable
 from instructforge.mixing import MixSettings
 
@@ -53,6 +53,7 @@ class DataPlan:
         options: Options of the reader.
         constants: Values that every row has beside its own, such as a closed set of ``choices``; a text that
             begins with ``@`` names a JSON file that holds the value.
+        retrieve: The field that is filled from a corpus, in rows that lack it.
     """
 
     files: tuple[str, ...] = field(default=(), converter=_paths)
@@ -64,6 +65,7 @@ class DataPlan:
     columns: Mapping[str, str] = field(factory=dict)
     options: Mapping[str, Any] = field(factory=dict)
     constants: Mapping[str, Any] = field(factory=dict)
+    retrieve: Retrieve | None = None
 
     def sources(self, folder: Path) -> list[Source]:
         """Return the files as the build takes them; relative paths start from ``folder``.
@@ -72,6 +74,9 @@ class DataPlan:
             ConfigError: A constant's file cannot be read.
         """
         constants = {name: _constant(value, folder) for name, value in self.constants.items()}
+        retrieve = self.retrieve
+        if retrieve is not None:
+            retrieve = evolve(retrieve, corpus=_located(str(retrieve.corpus), folder))
         splits = ((None, self.files), ("train", self.train), ("validation", self.validation), ("test", self.test))
         return [
             Source(
@@ -82,6 +87,7 @@ class DataPlan:
                 columns=self.columns,
                 options=self.options,
                 constants=constants,
+                retrieve=retrieve,
             )
             for split, paths in splits
             for path in paths
@@ -238,7 +244,7 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(part) for key, part in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(part) for part in value]
-    return value
+    return str(value) if isinstance(value, Path) else value
 
 
 def with_overrides(recipe: Recipe, overrides: Mapping[str, Any]) -> Recipe:

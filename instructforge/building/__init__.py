@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from instructforge.building.driver import BuildResult, build
 from instructforge.building.ledger import read_ledger, split_names, used_templates
-from instructforge.building.settings import BuildSettings, Source
+from instructforge.building.settings import BuildSettings, Retrieve, Source
 from instructforge.building.shards import InstructionSet
 
 __all__ = [
     "BuildResult",
     "BuildSettings",
     "InstructionSet",
+    "Retrieve",
     "Source",
     "build",
     "read_ledger",

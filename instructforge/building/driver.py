@@ -412,10 +412,13 @@ class _Build:
                 split=one.source.split,
                 columns=one.source.columns,
                 constants=one.source.constants,
+                filler=one.filler,
                 prefix=f"{one.label}:" if several else "",
             )
             for one in self.inputs
         ]
+        said = [line for one in self.inputs if one.filler for line in one.filler.prepare()]
+        self.messages += dict.fromkeys(said)
         maker = Maker(self.task, self.settings, self.templates, plans)
         saved = time.monotonic()
         try:

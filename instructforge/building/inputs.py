@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, frozen
 
+from instructforge.building.retrieving import Filler, make_filler
 from instructforge.building.settings import Source
 from instructforge.components import Normalizer, Reader, RowOrError
 from instructforge.data import Origin, Row
@@ -48,6 +49,8 @@ class Input:
     stamp: tuple[tuple[int, int], ...] = ()
     beside: tuple[Path, ...] = ()
     """Other files that the reader reads with it, such as the other side of parallel text."""
+    filler: Filler | None = None
+    """Fills a field from a corpus."""
 
     def rows(self) -> Iterator[RowOrError]:
         """Yield the source's rows, origins led by the label.
@@ -70,6 +73,7 @@ class Input:
             "columns": dict(source.columns),
             "options": dict(source.options),
             "constants": dict(source.constants),
+            **({"retrieve": dict(self.filler.identity())} if self.filler else {}),
         }
 
     def refuse_change(self) -> None:
@@ -95,12 +99,12 @@ def open_inputs(forge: Forge, task: Task, sources: Sequence[Source], out: Path) 
         raise ConfigError("there is nothing to build: no source is given")
     _refuse_own_output(sources, out)
     return [
-        _open(forge, task, source, label)
+        _open(forge, task, source, label, out)
         for source, label in zip(sources, _labels([source.path for source in sources]), strict=True)
     ]
 
 
-def _open(forge: Forge, task: Task, source: Source, label: str) -> Input:
+def _open(forge: Forge, task: Task, source: Source, label: str, out: Path) -> Input:
     reader = choose_reader(source.path, forge.readers, source.reader, source.options)
     first = _first_good(_relabelled(source, reader, label), source.path)
     normalizer = _normalizer(forge, task, source, first)
@@ -108,7 +112,8 @@ def _open(forge: Forge, task: Task, source: Source, label: str) -> Input:
     beside = _beside(reader, source)
     size, digest = (None, None) if _is_hub(source.path) else _hash(source.path, *beside)
     stamp = () if digest is None else _stamp(source.path, *beside)
-    return Input(source, label, reader, normalizer, digest, size, stamp, beside)
+    filler = make_filler(forge, task, source.retrieve, out) if source.retrieve else None
+    return Input(source, label, reader, normalizer, digest, size, stamp, beside, filler)
 
 
 def _beside(reader: Reader, source: Source) -> tuple[Path, ...]:

@@ -24,6 +24,7 @@ from instructforge.normalizers import map_columns
 from instructforge.readers.jsonvalue import not_text
 
 if TYPE_CHECKING:
+    from instructforge.building.retrieving import Filler
     from instructforge.tasks import Task
     from instructforge.templates.template import Template
 
@@ -90,6 +91,8 @@ class Plan:
     split: str | None
     columns: Mapping[str, str]
     constants: Mapping[str, Any]
+    filler: Filler | None
+    """Fills a field from a corpus."""
     prefix: str
     """Put before ids that the data give, where several sources are read, so that their ids do not meet."""
 
@@ -161,6 +164,7 @@ class Maker:
         key = example.id or (f"{row.origin}/{number}" if number > 1 else str(row.origin))
         id = f"{plan.prefix}{key}" if example.id else key
         try:
+            example = plan.filler.fill(example) if plan.filler else example
             self.task.check(example)
             language = self.settings.language or example.language or self._language(example)
             split = plan.split or self._split(example.group or key)

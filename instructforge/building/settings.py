@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from attrs import asdict, field, frozen
 
 from instructforge.errors import ConfigError, printable
 
-__all__ = ["SPLITS", "BuildSettings", "Source"]
+__all__ = ["SPLITS", "BuildSettings", "Retrieve", "Source"]
 
 SPLITS = ("train", "validation", "test")
 _SPLIT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,40}\Z")
@@ -20,6 +20,39 @@ _SPLIT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,40}\Z")
 def _check_split_name(name: str) -> None:
     if not _SPLIT_NAME.match(name):
         raise ConfigError(f'"{printable(name, 40)}" is no name of a split: letters, digits and underscores, 41 at most')
+
+
+def _names(value: str | Iterable[str]) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
+@frozen(kw_only=True)
+class Retrieve:
+    """A field that is filled from a corpus, in rows that lack it.
+
+    Args:
+        corpus: File of passages, in any format that a reader knows.
+        into: The task's field to fill: a text gets the passages one below the other, a list gets them as its items.
+        query: The task's field to ask with.
+        count: Passages to retrieve.
+        text: Column (or columns) of the passage; ``text``, ``passage``, ``context`` … where left out.
+        key: Columns by which a passage is found, such as a question's; the passage itself where left out.
+        retriever: Name of a retriever.
+        reader: Name of the corpus's reader, where the file leaves a choice.
+    """
+
+    corpus: Path = field(converter=Path)
+    into: str = "context"
+    query: str = "question"
+    count: int = 3
+    text: tuple[str, ...] = field(default=(), converter=_names)
+    key: tuple[str, ...] = field(default=(), converter=_names)
+    retriever: str = "bm25"
+    reader: str | None = None
+
+    def __attrs_post_init__(self) -> None:
+        if self.count < 1:
+            raise ConfigError(f"retrieve.count is {self.count}, and must be 1 or more")
 
 
 @frozen(kw_only=True)
@@ -34,6 +67,7 @@ class Source:
         columns: Task field (or ``answer``, ``id``) → the column of the file that holds it.
         options: The reader's own options.
         constants: Values that every row has beside its own, such as a closed set of ``choices``.
+        retrieve: The field that is filled from a corpus, in rows that lack it.
     """
 
     path: Path = field(converter=Path, kw_only=False)
@@ -43,6 +77,7 @@ class Source:
     columns: Mapping[str, str] = field(factory=dict)
     options: Mapping[str, Any] = field(factory=dict)
     constants: Mapping[str, Any] = field(factory=dict)
+    retrieve: Retrieve | None = None
 
     def __attrs_post_init__(self) -> None:
         if self.split is not None:

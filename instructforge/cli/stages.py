@@ -35,6 +35,7 @@ _DATA_OPTIONS = (
     click.option("--column", "columns", multiple=True, metavar="FIELD=COLUMN", help="Where a field stands."),
     click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="Option of the reader."),
     click.option("--constant", "constants", multiple=True, metavar="KEY=VALUE", help="In every row; @FILE is JSON."),
+    click.option("--retrieve", metavar="FILE", help="Corpus from which rows that lack a passage get one."),
     click.option("--language", metavar="LANG", help="Language of the rows; told by their script if left out."),
     click.option("--seed", type=int, help="Seed of everything in the run (42)."),
     click.option("--workers", type=click.IntRange(1), help="Processes that build; the bytes are the same."),
@@ -317,6 +318,7 @@ def _recipe_values(data: Mapping[str, Any]) -> dict[str, Any]:
     plan["columns"] = _pairs(data["columns"], "--column")
     plan["options"] = _pairs(data["options"], "--option")
     plan["constants"] = _pairs(data["constants"], "--constant")
+    plan |= {"retrieve": {"corpus": data["retrieve"]}} if data["retrieve"] else {}
     values = {"task": data["task"], "data": plan} | _said({"language": data["language"], "seed": data["seed"]})
     return values | ({"build": {"workers": data["workers"]}} if data["workers"] else {})
 

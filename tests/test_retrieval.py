@@ -1,0 +1,225 @@
+"""Retrieval: what a row lacks is found in a corpus, in both scripts, the same for any number of workers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from instructforge import Choice, Example, Field, Origin, Span, Task, columns, hookimpl
+from instructforge.building import BuildSettings, InstructionSet, Retrieve, Source, build
+from instructforge.components import Normalizer, TemplateFolder
+from instructforge.data import Row, SpanAnswer
+from instructforge.errors import ConfigError
+from instructforge.plugins import Forge
+from instructforge.retrieval import read_corpus
+from instructforge.retrieval.bm25 import Bm25Retriever, retrieval_tokens
+
+PASSAGES = [
+    "The library opens at nine and closes at six.",
+    "A parcel takes three days to arrive.",
+    "Passwords are reset by mail.",
+    "图书馆上午九点开门，下午六点关门。",
+    "包裹三天内送达。",
+    "密码通过邮件重置。",
+]
+
+ASK = Task(
+    "ask",
+    summary="Find it",
+    fields={"question": "what is asked", "context": "a passage"},
+    target=Span(within="context", nullable=True),
+)
+PICK = Task(
+    "pick",
+    summary="Pick the answer",
+    fields={"question": "what is asked", "candidates": Field("possible answers", kind="list")},
+    target=Choice(from_field="candidates"),
+)
+
+
+def spans(row: Row) -> Example:
+    text = row.values.get("answer")
+    answers = (SpanAnswer(text, 0),) if text else ()
+    inputs = {name: row.values[name] for name in ("question", "context") if row.values.get(name)}
+    return Example(inputs=inputs, answers=answers, id=str(row.values["id"]))
+
+
+class Plugin:
+    """Two tasks whose rows need not bring what they are answered from."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @hookimpl
+    def instructforge_tasks(self) -> list[Task]:
+        return [ASK, PICK]
+
+    @hookimpl
+    def instructforge_normalizers(self) -> list[Normalizer]:
+        fields = {"question": "question", "candidates": "candidates"}
+        return [
+            Normalizer("asked", task="ask", function=spans, accepts=lambda values: "question" in values),
+            columns("picked", task="pick", fields=fields, answer="answer", optional=["candidates"]),
+        ]
+
+    @hookimpl
+    def instructforge_templates(self) -> list[TemplateFolder]:
+        return [TemplateFolder(self.folder)]
+
+
+@pytest.fixture
+def forge(tmp_path: Path) -> Forge:
+    for task, shown in (("ask", "{{ context }}"), ("pick", "{{ choices|join(' / ') }}")):
+        for language in ("en", "zh"):
+            folder = tmp_path / "templates" / task / language
+            folder.mkdir(parents=True)
+            prompt = f"{{% block prompt %}}{{{{ question }}}}\n{shown}{{% endblock %}}"
+            (folder / "plain.jinja").write_text(prompt + "{% block completion %}{{ answer }}{% endblock %}")
+    return Forge([Plugin(tmp_path / "templates")])
+
+
+def lines(path: Path, rows: list[dict[str, object]]) -> Path:
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    return lines(tmp_path / "passages.jsonl", [{"text": text} for text in PASSAGES])
+
+
+def test_tokens_of_both_scripts() -> None:
+    assert retrieval_tokens("Open at 9?") == ["open", "at", "9"]
+    assert retrieval_tokens("几点开门") == ["几", "点", "开", "门", "几点", "点开", "开门"]
+
+
+@pytest.mark.parametrize(
+    ("query", "place"),
+    [
+        ("When does the library open?", 0),
+        ("How are passwords reset?", 2),
+        ("图书馆几点关门？", 3),
+        ("包裹要几天送达", 4),
+    ],
+)
+def test_the_best_passage_comes_first(tmp_path: Path, query: str, place: int) -> None:
+    retriever = Bm25Retriever()
+    retriever.build(PASSAGES, tmp_path / "index")
+    hits = retriever.open(tmp_path / "index").search(query, 3)
+    assert hits[0].place == place
+    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+
+
+def test_what_shares_no_word_is_not_found_and_equals_keep_their_order(tmp_path: Path) -> None:
+    retriever = Bm25Retriever()
+    retriever.build(["same words", "other", "same words"], tmp_path / "index")
+    index = retriever.open(tmp_path / "index")
+    assert index.search("zebra", 5) == []
+    assert [hit.place for hit in index.search("same", 5)] == [0, 2]
+
+
+ROWS: list[dict[str, object]] = [
+    {"id": "a", "question": "When does the library open?", "answer": "nine"},
+    {"id": "b", "question": "图书馆几点关门？", "answer": "六点"},
+    {"id": "c", "question": "Which parcel?", "answer": "Monday"},
+    {"id": "d", "question": "Who?", "context": "It was Ada.", "answer": "Ada"},
+    {"id": "e", "question": "zzz?", "answer": "x"},
+]
+
+
+def built(forge: Forge, task: str, rows: Path, out: Path, workers: int = 1, **asked: object) -> dict[str, object]:
+    retrieve = Retrieve(**asked)  # type: ignore[arg-type]
+    source = Source(rows, split="train", retrieve=retrieve)
+    result = build(forge, task, [source], out, BuildSettings(workers=workers))
+    return dict(result.ledger)
+
+
+def test_a_passage_is_found_and_the_answer_located_in_it(forge: Forge, corpus: Path, tmp_path: Path) -> None:
+    rows = lines(tmp_path / "rows.jsonl", [{**row, "context": row.get("context")} for row in ROWS])
+    ledger = built(forge, "ask", rows, tmp_path / "out", corpus=corpus, count=1)
+    made = {one.id: one.example for one in InstructionSet(tmp_path / "out", "train")}
+    assert made["a"].inputs["context"] == PASSAGES[0]
+    assert made["a"].answers == (SpanAnswer("nine", PASSAGES[0].index("nine")),)
+    assert made["b"].answers == (SpanAnswer("六点", PASSAGES[3].index("六点")),)
+    assert ledger["notes"] == {"retrieved": 2}
+    assert ledger["quarantined"] == {"answer-misaligned": 1, "answer-not-retrieved": 1, "nothing-retrieved": 1}
+    assert ledger["sources"][0]["retrieve"]["corpus"] == "passages.jsonl"  # type: ignore[index]
+
+
+def test_any_number_of_workers_and_another_corpus(forge: Forge, corpus: Path, tmp_path: Path) -> None:
+    rows = lines(
+        tmp_path / "rows.jsonl", [{"id": str(n), "question": PASSAGES[n % 6], "answer": "x"} for n in range(60)]
+    )
+    shards = []
+    for workers in (1, 2):
+        out = tmp_path / f"out{workers}"
+        built(forge, "pick", rows, out, workers, corpus=corpus, into="candidates", count=3)
+        shards.append((out / "data" / "train-00000.parquet").read_bytes())
+    assert shards[0] == shards[1]
+    lines(corpus, [{"text": "Something else: the library, parcels, passwords 图书馆 包裹 密码"}])
+    built(forge, "pick", rows, tmp_path / "out1", corpus=corpus, into="candidates", count=3)
+    assert (tmp_path / "out1" / "data" / "train-00000.parquet").read_bytes() != shards[0]
+
+
+def test_candidates_hold_the_gold_answer_and_that_is_counted(forge: Forge, tmp_path: Path) -> None:
+    faq = lines(
+        tmp_path / "faq.jsonl",
+        [
+            {"question": f"How do I {what}?", "answer": f"To {what}, press {n}."}
+            for n, what in enumerate(["pay", "leave", "stay"])
+        ],
+    )
+    rows = lines(
+        tmp_path / "rows.jsonl",
+        [
+            {"question": "I want to pay", "answer": "To pay, press 0."},
+            {"question": "I want to stay", "answer": "Something that the corpus lacks."},
+        ],
+    )
+    ledger = built(
+        forge, "pick", rows, tmp_path / "out", corpus=faq, into="candidates", key="question", text="answer", count=2
+    )
+    assert ledger["notes"] == {"answer-added-to-retrieved": 1, "retrieved": 2}
+    for one in InstructionSet(tmp_path / "out", "train"):
+        assert one.example.answers[0] in one.example.inputs["candidates"]
+        assert len(one.example.inputs["candidates"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"into": "contxt"}, 'retrieve.into: "contxt" is no field of ask'),
+        ({"query": "q"}, 'retrieve.query: "q" is no field of ask'),
+        ({"text": "nope"}, "no row has a text in nope"),
+        ({"retriever": "bm52"}, "bm25"),
+    ],
+)
+def test_what_cannot_be_retrieved_is_told(
+    forge: Forge, corpus: Path, tmp_path: Path, asked: dict[str, object], said: str
+) -> None:
+    rows = lines(tmp_path / "rows.jsonl", ROWS)
+    with pytest.raises(Exception, match=said) as caught:
+        built(forge, "ask", rows, tmp_path / "out", corpus=corpus, **asked)
+    assert not isinstance(caught.value, (KeyError, AttributeError))
+
+
+def test_a_corpus_says_what_it_left_out(tmp_path: Path) -> None:
+    path = lines(tmp_path / "c.jsonl", [{"text": "a"}, {"text": ""}, {"other": "b"}, {"text": "a"}, {"passage": "c"}])
+    with path.open("a") as handle:
+        handle.write("not json\n")
+    corpus = read_corpus(path, Forge().readers)
+    assert (corpus.passages, corpus.left_out, corpus.repeated) == (("a", "c"), 3, 1)
+
+
+def test_a_count_of_nothing_is_refused(corpus: Path) -> None:
+    with pytest.raises(ConfigError):
+        Retrieve(corpus=corpus, count=0)
+
+
+def test_origin_and_group_stay(forge: Forge, corpus: Path, tmp_path: Path) -> None:
+    rows = lines(tmp_path / "rows.jsonl", ROWS[:1])
+    built(forge, "ask", rows, tmp_path / "out", corpus=corpus)
+    (one,) = InstructionSet(tmp_path / "out", "train")
+    assert one.example.origin == Origin("rows.jsonl", 1)
