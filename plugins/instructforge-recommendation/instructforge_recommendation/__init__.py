@@ -22,7 +22,9 @@ def instructforge_tasks() -> Iterator[Task]:
     summary = "Which of the candidates suit somebody best, by what they liked before?"
     samples = read_samples(HERE / "samples.jsonl")
     target, normalizers = Ranking(from_field="candidates"), ["candidate-rows"]
-    yield Task("recommendation", summary=summary, fields=FIELDS, target=target, normalizers=normalizers, samples=samples)
+    yield Task(
+        "recommendation", summary=summary, fields=FIELDS, target=target, normalizers=normalizers, samples=samples
+    )
 
 
 @hookimpl

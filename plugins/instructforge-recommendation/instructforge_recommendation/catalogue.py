@@ -11,7 +11,7 @@ import re
 import sqlite3
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -39,13 +39,14 @@ _log = logging.getLogger("instructforge.recommendation")
 @contextmanager
 def store() -> Iterator[sqlite3.Connection]:
     """Open an empty database in a temporary folder, which goes away with it."""
-    with tempfile.TemporaryDirectory(prefix="instructforge-") as folder:
-        with closing(sqlite3.connect(Path(folder) / "log.sqlite", isolation_level=None)) as database:
-            database.executescript(
-                "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA temp_store=FILE; PRAGMA cache_size=-65536;"
-                "CREATE TABLE items(n INTEGER PRIMARY KEY, id TEXT UNIQUE, text TEXT);"
-            )
-            yield database
+    with ExitStack() as opened:
+        folder = opened.enter_context(tempfile.TemporaryDirectory(prefix="instructforge-"))
+        database = opened.enter_context(closing(sqlite3.connect(Path(folder) / "log.sqlite", isolation_level=None)))
+        database.executescript(
+            "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA temp_store=FILE; PRAGMA cache_size=-65536;"
+            "CREATE TABLE items(n INTEGER PRIMARY KEY, id TEXT UNIQUE, text TEXT);"
+        )
+        yield database
 
 
 def batches(rows: Iterable[tuple[Any, ...]]) -> Iterator[list[tuple[Any, ...]]]:

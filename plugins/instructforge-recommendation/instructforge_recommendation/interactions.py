@@ -265,7 +265,7 @@ class _Examples:
                 liked.add(n)
                 history.append(text)
 
-    def _reason(self, n: int | None, is_liked: bool, *, seen: bool, first: bool, place: int) -> str:  # noqa: FBT001
+    def _reason(self, n: int | None, is_liked: bool, *, seen: bool, first: bool, place: int) -> str:
         """Return why an event makes no example, or an empty text."""
         part = "train" if place > 2 else "test" if place == 1 else "validation"
         if n is None:
@@ -296,7 +296,9 @@ class _Examples:
 
     def _popular(self, draw: Random) -> Iterator[int]:
         """Yield items as often as they stand in the log."""
-        found = "SELECT items.n FROM log JOIN items ON items.id = log.item WHERE log.line >= ? ORDER BY log.line LIMIT 1"
+        found = (
+            "SELECT items.n FROM log JOIN items ON items.id = log.item WHERE log.line >= ? ORDER BY log.line LIMIT 1"
+        )
         while True:
             row = self._database.execute(found, (draw.randint(1, self._last_line),)).fetchone()
             if row is not None:

@@ -233,7 +233,7 @@ class _Drawn:
         candidates = [text, *others]
         marks = ",".join("?" * len(candidates))
         order = self._database.execute(
-            f"SELECT text FROM items JOIN stars USING (n) WHERE text IN ({marks}) GROUP BY text "  # noqa: S608
+            f"SELECT text FROM items JOIN stars USING (n) WHERE text IN ({marks}) GROUP BY text "
             "ORDER BY max(mean) DESC, max(liked) DESC, text",
             candidates,
         ).fetchall()
