@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -288,4 +289,6 @@ def _none_fits(
         lines.append(f"  {one.name}: {wants}")
     example = next(iter(task.fields))
     lines.append(f"Map columns to the task's fields: --column {example}=COLUMN --column {ANSWER}=COLUMN")
+    if re.search(r"\.(?:csv|tsv|tab)(?:\.gz)?\W*$", where, re.IGNORECASE):
+        lines.append("A file without a header line: name its columns, --option header=FIRST,SECOND")
     return "\n".join(lines)
