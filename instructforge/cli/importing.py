@@ -172,3 +172,37 @@ def _say_report(plan: Plugin) -> None:
         say(f"renamed: {len(report.renamed)}")
     for note in report.notes:
         say(f"note: {note}")
+
+
+@import_.command("lm-eval")
+@_common
+@click.option("--task", "patterns", multiple=True, metavar="NAME", help="A task, group or tag, with *; all by default.")
+@click.option("--promptsource", "prompts", type=click.Path(path_type=Path), metavar="PATH", help="For use_prompt.")
+@json_option
+def lm_eval(
+    path: Path,
+    into: Path,
+    name: str | None,
+    language: str | None,
+    patterns: tuple[str, ...],
+    prompts: Path | None,
+    as_json: bool,
+) -> None:
+    """Import the declarative tasks of lm-evaluation-harness: PATH is a folder of task files, or one file.
+
+    A task becomes a task of ours: its doc_to_text a template, as it is; what doc_to_target and doc_to_choice make of
+    a row, its answer and its choices. Python that it names is never run; what needs it is left out and told.
+    """
+    from instructforge.importing.lm_eval import load
+    from instructforge.importing.lm_eval_plan import plan_lm_eval
+    from instructforge.importing.promptsource import load as load_prompts
+
+    plan = plan_lm_eval(
+        load(path),
+        name=_name(name, into),
+        source=path.name,
+        patterns=patterns,
+        language=language,
+        collection=load_prompts(prompts) if prompts is not None else None,
+    )
+    _write(plan, into, as_json=as_json)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FilterDecoder", "problem_of"]
 
-LONGEST = 20_000
+LONGEST = 8_000
 """Characters of a text that regular expressions are tried on; they are refused if they could take long on these."""
 
 _INVALID = "[invalid]"

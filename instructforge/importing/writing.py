@@ -58,6 +58,8 @@ class Report:
     left_out: Mapping[str, Sequence[str]] = field(factory=dict)
     renamed: Mapping[str, str] = field(factory=dict)
     notes: Sequence[str] = ()
+    groups: Mapping[str, Sequence[str]] = field(factory=dict)
+    """Names that stand for several tasks; they are kept for reference."""
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -72,6 +74,7 @@ class Report:
             "left_out": {name: list(parts) for name, parts in self.left_out.items()},
             "renamed": dict(self.renamed),
             "notes": list(self.notes),
+            "groups": {name: list(parts) for name, parts in self.groups.items()},
         }
 
 
