@@ -93,3 +93,38 @@ def test_a_missing_sentence_is_refused_by_name(row: dict[str, Any]) -> None:
 def test_pairs_with_one_premise_stay_together() -> None:
     rows = [{"sentence1": "It rains.", "sentence2": text, "label": 0} for text in ("a", "b")]
     assert len({normalised(row).group for row in rows}) == 1
+
+
+OCNLI = {
+    "level": "medium",
+    "sentence1": "他把伞忘在了车上,只好冒雨走回家",
+    "sentence2": "他回家时没有打伞",
+    "label": "entailment",
+    "label0": "entailment",
+    "label1": "entailment",
+    "label2": "neutral",
+    "label3": "entailment",
+    "label4": "entailment",
+    "genre": "lit",
+    "prem_id": "lit_12",
+    "id": 7,
+}
+CMNLI = {"sentence1": "新的规定已经够好了", "sentence2": "人人都喜欢新的规定", "label": "neutral"}
+
+
+@pytest.mark.parametrize(
+    ("row", "answers"),
+    [
+        (OCNLI, ("entailment",)),
+        (OCNLI | {"label": "-"}, ()),  # its annotators did not agree
+        ({name: OCNLI[name] for name in ("sentence1", "sentence2", "id")}, ()),  # a test row
+        (CMNLI, ("neutral",)),
+        (CMNLI | {"label": "contradiction"}, ("contradiction",)),
+    ],
+)
+def test_clue_and_fewclue_as_they_are(row: dict[str, Any], answers: tuple[str, ...]) -> None:
+    assert NORMALIZER.accepts(row)
+    found = normalised(row)
+    assert found.answers == answers
+    assert found.id == str(row.get("id", ""))
+    assert found.group == row["sentence1"]

@@ -31,7 +31,7 @@ def instructforge_tasks() -> Iterator[Task]:
             "choices": Field("the answers to choose from", kind="list"),
         },
         target=Choice(from_field="choices"),
-        normalizers=["choice-rows", "choice-labelled", "choice-columns"],
+        normalizers=["choice-rows", "choice-labelled", "choice-columns", "idiom-cloze"],
         samples=read_samples(HERE / "samples" / "qa-choice.jsonl"),
     )
     yield Task(
@@ -59,6 +59,8 @@ def instructforge_normalizers() -> Iterator[Normalizer]:
 
 @hookimpl
 def instructforge_readers() -> Iterator[Lazy]:
+    yield Lazy("c3", "instructforge_qa.clue:C3Reader", summary="nested lists of C3: a text and its questions")
+    yield Lazy("chid", "instructforge_qa.clue:ChidReader", summary="JSONL of ChID, with its file of answers")
     yield Lazy("squad", "instructforge_qa.squad:SquadReader", summary="nested JSON of SQuAD, CMRC and DRCD")
 
 

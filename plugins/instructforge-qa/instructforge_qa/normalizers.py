@@ -10,12 +10,13 @@ from typing import Any
 from instructforge import NO_ANSWER, DataError, Example, Normalizer, Row, SpanAnswer, columns
 from instructforge.errors import printable
 from instructforge.files import sha256_of
+from instructforge_qa.idioms import idiom_cloze, is_idiom_cloze
 
 __all__ = ["ALL", "choice_columns", "choice_labelled", "choice_rows", "squad"]
 
 QUESTION = ("question", "Question", "query", "text")
 CONTEXT = ("context", "passage", "article", "paragraph")
-CHOICES = ("choices", "options", "candidates")
+CHOICES = ("choices", "options", "candidates", "choice")
 ANSWER = ("answer", "Answer", "label", "category", "answerKey")
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -172,7 +173,7 @@ def choice_columns(row: Row) -> Example:
 
 def _choice_example(values: Mapping[str, Any], question: Any, choices: list[str], names: Mapping[Any, str]) -> Example:
     """Return the example, its answer looked up among the ``names`` by which a choice may be called."""
-    context = _first(values, CONTEXT)
+    context = _joined(_first(values, CONTEXT))
     answer = _first(values, ANSWER)
     return Example(
         inputs={"question": question, "context": "" if context is None else context, "choices": choices},
@@ -180,6 +181,12 @@ def _choice_example(values: Mapping[str, Any], question: Any, choices: list[str]
         id=_id(values),
         group=sha256_of(context)[:16] if isinstance(context, str) and context else None,
     )
+
+
+def _joined(context: Any) -> Any:
+    """Return a text that is given as a list of its paragraphs, or a dialogue as a list of turns, as one text."""
+    is_list = isinstance(context, list) and all(isinstance(part, str) for part in context)
+    return "\n".join(context) if is_list else context
 
 
 def _named(answer: Any, names: Mapping[Any, str], choices: list[str]) -> str:
@@ -285,6 +292,14 @@ ALL = (
         accepts=_is_labelled,
         wants="question; choices (text and label, nested or flat); answerKey",
         summary="choices with labels, as in CommonsenseQA and ARC",
+    ),
+    Normalizer(
+        "idiom-cloze",
+        task="qa-choice",
+        function=idiom_cloze,
+        accepts=is_idiom_cloze,
+        wants="content with #idiom#; candidates; answer | answers | groundTruth",
+        summary="a passage with blanks to fill from idioms, as in ChID",
     ),
     Normalizer(
         "choice-columns",
