@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from instructforge.tasks import Ranking as Ranking
     from instructforge.tasks import Sample as Sample
     from instructforge.tasks import Span as Span
+    from instructforge.tasks import Tags as Tags
     from instructforge.tasks import Task as Task
     from instructforge.tasks import Text as Text
 
@@ -59,7 +60,7 @@ _HOMES = {
     "hookspecs": ("hookimpl",),
     "normalizers": ("columns",),
     "plugins": ("Forge",),
-    "tasks": ("Choice", "Field", "Ranking", "Sample", "Span", "Task", "Text"),
+    "tasks": ("Choice", "Field", "Ranking", "Sample", "Span", "Tags", "Task", "Text"),
 }
 _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
 
