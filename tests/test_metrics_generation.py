@@ -85,11 +85,12 @@ def test_any_rows_are_a_corpus_of_their_own(metric: Any, theirs: Any) -> None:
 
 
 def test_rows_may_have_different_numbers_of_references() -> None:
-    examples = golds([["the cat sat"], ["a dog ran", "the dog ran off"]])
-    theirs = BLEU().corpus_score(
-        ["the cat sat", "the dog ran"], [["the cat sat", "a dog ran"], [None, "the dog ran off"]]
-    )  # type: ignore[list-item]
-    assert value(Bleu(), said(["the cat sat", "the dog ran"]), examples) == pytest.approx(theirs.score / 100)
+    hypotheses = ["the cat sat on it", "the dog ran there"]
+    examples = golds([["the cat sat on this"], ["a dog ran there", "the dog ran off"]])
+    streams: list[Any] = [["the cat sat on this", "a dog ran there"], [None, "the dog ran off"]]
+    theirs = BLEU().corpus_score(hypotheses, streams).score / 100
+    assert 0.0 < theirs < 1.0
+    assert value(Bleu(), said(hypotheses), examples) == pytest.approx(theirs, abs=1e-12)
     assert Bleu().signature(examples).startswith("nrefs:var|")
 
 
@@ -117,6 +118,15 @@ def test_equal_texts_score_1_and_others_0(metric: Any, text: str) -> None:
     examples = golds([[text]])
     assert value(metric(), said([text]), examples) == 1.0
     assert value(metric(), said(["Ωψξ ζζ"]), examples) == 0.0
+
+
+@pytest.mark.parametrize("metric", [Bleu, ChrF, Rouge1, Rouge2, RougeL])
+@pytest.mark.parametrize("text", ["好", "a", "你好", "？"])
+def test_short_texts_that_are_equal_score_1(metric: Any, text: str) -> None:
+    """Too short for a pair of words, or for four: sacrebleu and rouge-score give 0 even where all is right."""
+    assert value(metric(), said([text, text]), golds([[text]] * 2)) == 1.0
+    assert value(metric(), said([text, None]), golds([[text]] * 2)) < 1.0
+    assert value(metric(), said(["Ω", "Ω"]), golds([[text]] * 2)) == 0.0
 
 
 @pytest.mark.parametrize("metric", [Bleu, ChrF, Rouge1, Rouge2, RougeL])

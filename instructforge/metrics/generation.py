@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from instructforge.data import Answer, Example, Prediction
 from instructforge.errors import MissingDependencyError
+from instructforge.matching import folded
 from instructforge.metrics.base import HAN, Mean, Scores, best_over_answers, text_of, tokens
 from instructforge.tasks import Task
 
@@ -76,7 +77,19 @@ class CorpusCounts:
         if not len(rows):
             return float("nan")
         sums = self.counts[rows].sum(axis=0).tolist()
-        return min(1.0, float(self.scorer._compute_score_from_stats(sums).score) / 100)  # 100.00000000000004 is 100
+        score = float(self.scorer._compute_score_from_stats(sums).score) / 100
+        return min(1.0, score)  # 100.00000000000004 is 100
+
+
+@frozen(eq=False)
+class _BleuCounts(CorpusCounts):
+    def figure(self, rows: NDArray[np.intp]) -> float:
+        """Return BLEU; 1 for texts that are all equal to their gold answers and too short to have four words."""
+        said, gold, *counts = self.counts[rows].sum(axis=0).tolist()
+        right, total = counts[: len(counts) // 2], counts[len(counts) // 2 :]
+        if said and said == gold and right == total and not total[-1]:
+            return 1.0
+        return CorpusCounts.figure(self, rows)
 
 
 @frozen
@@ -86,7 +99,8 @@ class Bleu:
     Each row is tokenized as its target language is (``bleu_tokenizer``). A prediction that could not be decoded
     is an empty text: it adds to the length of the references and to nothing else.
 
-    Source: ``sacrebleu.corpus_bleu``, whose figure divided by 100 this is.
+    Source: ``sacrebleu.corpus_bleu``, whose figure divided by 100 this is; but where no prediction has four words,
+    sacrebleu gives 0 even to a perfect corpus, and this gives it 1.
     """
 
     name: ClassVar[str] = "bleu"
@@ -101,7 +115,8 @@ class Bleu:
             _counts(scorers[_tokenizer_of(example)], prediction, example)
             for prediction, example in zip(predictions, examples, strict=True)
         ]
-        return CorpusCounts(np.array(counts, dtype=np.int64), _sacrebleu().BLEU(tokenize="none"))
+        packed = np.array(counts, dtype=np.int64).reshape(-1, 2 + 2 * 4)
+        return _BleuCounts(packed, _sacrebleu().BLEU(tokenize="none"))
 
     def reduce(self, prepared: CorpusCounts, rows: NDArray[np.intp]) -> float:
         return prepared.figure(rows)
@@ -190,7 +205,10 @@ def _rouge(kind: str) -> Any:
 
 
 class _Rouge(Mean):
-    """F1 of one kind of ROUGE with the best of the gold answers, in the mean over the rows."""
+    """F1 of one kind of ROUGE with the best of the gold answers, in the mean over the rows.
+
+    A text that is the gold answer itself scores 1 even where it is too short to have a word, or a pair of words.
+    """
 
     kind: ClassVar[str]
     higher_is_better: ClassVar[bool] = True
@@ -202,8 +220,9 @@ class _Rouge(Mean):
         scorer = _rouge(self.kind)
 
         def _score(answer: Answer, example: Example) -> float:
-            golds = [text_of(gold) for gold in example.answers]
-            return float(scorer.score_multi(golds, text_of(answer))[self.kind].fmeasure)
+            said, golds = text_of(answer), [text_of(gold) for gold in example.answers]
+            found = float(scorer.score_multi(golds, said)[self.kind].fmeasure)
+            return found or float(any(folded(said) == folded(gold) for gold in golds))
 
         return best_over_answers(predictions, examples, _score)
 
