@@ -18,6 +18,7 @@ __all__ = ["Halves", "NotConvertible", "Piece", "halves", "kept", "pieces", "sou
 SEPARATOR = "|||"
 _OPENING = ("if", "for", "filter", "macro", "call", "with", "block")
 _STOCK = Environment()
+_OURS = Environment(trim_blocks=True, lstrip_blocks=True)
 
 
 class NotConvertible(Exception):
@@ -47,8 +48,10 @@ class Halves:
     around: tuple[Piece, ...] = field(default=())
 
 
-def pieces(source: str) -> list[Piece]:
+def pieces(source: str, *, ours: bool = False) -> list[Piece]:
     """Return the pieces of a Jinja text, comments left out.
+
+    With ``ours``, the text is one of our templates: the white space that is dropped there is dropped here.
 
     >>> [piece.name for piece in pieces("a {% if b %}{{ c }}{% endif %}")]
     ['', 'if', 'output', 'endif']
@@ -60,7 +63,7 @@ def pieces(source: str) -> list[Piece]:
     held: list[str] = []
     ends = {"variable_end": "output", "block_end": "tag"}
     try:
-        for _, token, value in _STOCK.lexer.tokeniter(source, None):
+        for _, token, value in (_OURS if ours else _STOCK).lexer.tokeniter(source, None):
             if token.startswith("raw"):
                 raise NotConvertible("it has a raw block")
             if token.startswith("comment"):
@@ -70,7 +73,7 @@ def pieces(source: str) -> list[Piece]:
                 continue
             held.append(value)
             if token in ends:
-                text = "".join(held)
+                text = "".join(held).rstrip()  # white space behind a tag belongs to it only where it is dropped
                 held.clear()
                 made.append(Piece(text, "output" if token == "variable_end" else _keyword(text)))
     except TemplateSyntaxError as error:

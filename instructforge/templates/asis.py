@@ -34,15 +34,27 @@ from instructforge.files import sha256_of
 from instructforge.tasks import Choice, Task, Text
 from instructforge.templates.dialects import CHOICES, LM_EVAL, PROMPTSOURCE, PartedText, RowText
 from instructforge.templates.landing import land, make_message
+from instructforge.templates.limits import Limits
 from instructforge.templates.sandbox import BoundedEnvironment
 from instructforge.templates.traced import Traced
 
 if TYPE_CHECKING:
     from instructforge.templates.template import Template
 
-__all__ = ["AsIs", "declares_dialect", "literal", "lm_eval_source", "promptsource_source", "writer_of"]
+__all__ = [
+    "AsIs",
+    "declares_dialect",
+    "literal",
+    "lm_eval_source",
+    "promptsource_parts",
+    "promptsource_source",
+    "writer_of",
+]
 
 _DIALECT = re.compile(r"\s*\{%-?\s*set\s+dialect\s*=")
+_PROMPTSOURCE_HEAD = re.compile(
+    r'\{% set dialect = "promptsource" %\}\n(?:\{#.*?#\}\n)?(\{% set answer_choices = .*? %\})\n'
+)
 _DECLARED = {PROMPTSOURCE.name: (CHOICES,), LM_EVAL.name: ("system", "prefix")}
 
 
@@ -113,6 +125,25 @@ def lm_eval_source(doc_to_text: str, *, system: str | None = None, prefix: str |
     Question: {{ question }}
     """
     return _source(LM_EVAL.name, {"system": system or None, "prefix": prefix or None}, doc_to_text, note)
+
+
+def promptsource_parts(source: str) -> tuple[str | None, str]:
+    """Return the answer choices and the text of one of promptsource's templates, from its file.
+
+    >>> promptsource_parts(promptsource_source("{{ x }} ||| {{ y }}", None, note="a note"))
+    (None, '{{ x }} ||| {{ y }}')
+
+    Raises:
+        TemplateError: It is no such file.
+    """
+    head = re.match(
+        r"\{% set dialect = \"promptsource\" %\}\n(?:\{#.*?#\}\n)?(\{% set answer_choices = .*? %\})\n", source
+    )
+    if head is None:
+        _refuse_head("file", "it does not begin as one of promptsource's does", "Import it again.")
+    tree = PROMPTSOURCE.environment(Limits()).parse(head[1])
+    value = tree.body[0].node.value  # type: ignore[attr-defined]
+    return value, source[head.end() :]
 
 
 def _source(dialect: str, declared: Mapping[str, str | None], body: str, note: str) -> str:

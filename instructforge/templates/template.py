@@ -77,11 +77,13 @@ class Template:
         letters: Whether its completion is a letter.
         fields_used: The fields of the task that stand anywhere in it.
         lists_choices: Whether it uses the words of the choices.
+        label_words: What it writes for each label of a closed set: its letter, or its words.
     """
 
     cuttable: tuple[str, ...]
     inverted: str | None
     letters: bool
+    label_words: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -115,6 +117,7 @@ class Template:
         self.fields_used = frozenset(plan.used & {*task.fields})
         self.lists_choices = "choices" in plan.used
         self._writer = _Writer(self, plan)
+        self.label_words = self._writer.label_words
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuilt, (self.source, self.task, self.language, self.name, self.limits)
@@ -418,6 +421,9 @@ class _Writer:
         self._fixed = target.labels({}) if isinstance(target, Choice) and target.options else None
         self._from_field = getattr(target, "from_field", None)
         self._fixed_words = None if self._fixed is None else [self._words(label) for label in self._fixed]
+        self.label_words = tuple(
+            _letter(place) if template.letters else self._words(label) for place, label in enumerate(self._fixed or ())
+        )
         self._fixed_choices: tuple[str, ...] | None = None
         self._heavy = 0
         self._plain = plan.plain_completion
