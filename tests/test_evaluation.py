@@ -12,7 +12,7 @@ from attrs import evolve
 
 from instructforge.data import NO_ANSWER, Example, Instruction, Message, Origin, Prediction, SpanAnswer
 from instructforge.errors import ConfigError
-from instructforge.evaluation import Report, TrainingSide, evaluate, measure_overlap
+from instructforge.evaluation import Report, evaluate, measure_overlap
 from instructforge.plugins import Forge
 from instructforge.tasks import Choice, Span, Task, Text
 
@@ -271,8 +271,7 @@ def test_overlap_is_measured_in_both_scripts(test: str, train: str, exact: int, 
 
 def test_shared_sources_are_counted_and_unknown_is_said() -> None:
     rows = [row(1, "good", group="passage 1"), row(2, "good", group="passage 2")]
-    side = TrainingSide.of([row(9, "bad", group="passage 1")], TASK)
-    overlap = measure_overlap(side, rows)
+    overlap = measure_overlap([row(9, "bad", group="passage 1")], rows, TASK)
     assert overlap is not None
     assert overlap["same_source"] == 1
     assert report_of(rows, [said(one, "good") for one in rows]).overlap is None

@@ -67,9 +67,9 @@ def evaluate(
     pairs = _paired(predictions, instructions)
     scored = [pair for pair in pairs if pair[0].example.answers and not pair[0].inverted]
     inverted = [pair for pair in pairs if pair[0].inverted and _asked_text(pair[0])]
-    side = TrainingSide.of(train, task)
+    side = TrainingSide.of(train, [one for one, _ in scored + inverted], task)
     table = Table.of(scored, task, forge, seed=seed, resamples=resamples)
-    measured = dict(overlap) if overlap is not None else measure_overlap(side, [one for one, _ in scored + inverted])
+    measured = side.overlap if overlap is None else overlap
     report = Report(
         task=_task_json(task),
         counts=_counts(pairs, scored, inverted),
@@ -81,7 +81,7 @@ def evaluate(
         labels=label_figures(scored, task),
         confusion=confusion(scored, task),
         inverted=_inverted(inverted, task, forge, seed=seed, resamples=resamples),
-        overlap=measured,
+        overlap=None if measured is None else dict(measured),
         ledger=dict(ledger or {}),
         lengths=lengths(pairs),
         samples=samples(scored, task, seed),

@@ -77,6 +77,7 @@ def page(report: Report, *, language: str = "en") -> str:
         label_tables=_label_tables(value, words),
         ledger=_ledger(value["ledger"]),
         equation=_equation(value["ledger"], words),
+        overlap_rows=_overlap_rows,
         facts=_facts(value, words),
         first_kind=next((kind for kind in ("wrong", "undecoded", "right") if value["samples"].get(kind)), ""),
         answer=lambda given: _answer(given, words),
@@ -223,6 +224,15 @@ def _went(ledger: Mapping[str, Any]) -> Mapping[str, int]:
     """Return how many rows were read, and how many went each way; nothing where the ledger has no counts."""
     counts = ledger.get("totals", ledger)
     return {name: _total(counts.get(name, 0)) for name in ("read", *_WENT)} if "read" in counts else {}
+
+
+def _overlap_rows(overlap: Mapping[str, Any]) -> list[tuple[str, int, int]]:
+    """Return what else there is to say of an overlap: name, count, and of how many rows."""
+    grams = overlap.get("ngrams")
+    if not grams:
+        return []
+    rows = [("with_answer", overlap["with_answer"], overlap["test"])]
+    return rows + [(name, grams[name], grams["rows"]) for name in ("any", "most") if grams["rows"]]
 
 
 def _ledger(ledger: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -116,9 +116,16 @@ def _remarks(report: Report) -> Iterator[str]:
 def _overlap_line(overlap: Mapping[str, Any] | None) -> str:
     if overlap is None:
         return "overlap: not measured, no training rows were given"
-    return (
+    line = (
         f"overlap: {number(overlap['normalised'])} of {number(overlap['test'])} test examples occur in training "
         f"({number(overlap['exact'])} exactly), {number(overlap['same_source'])} share a source with it"
+    )
+    grams = overlap.get("ngrams")
+    if not grams or not grams["rows"]:
+        return line
+    return (
+        f"{line}, {number(grams['any'])} of {number(grams['rows'])} long enough share an n-gram, "
+        f"{number(grams['most'])} most of them"
     )
 
 

@@ -94,6 +94,16 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "overlap_exact": "exactly the same inputs",
         "overlap_normalised": "the same but for case, width, spaces and punctuation",
         "overlap_source": "from a source (such as a passage) that training rows come from too",
+        "overlap_with_answer": "the same, and the answer too",
+        "overlap_any": "an n-gram of it occurs in training",
+        "overlap_most": "at least half of its n-grams do",
+        "overlap_of": "of {rows}",
+        "overlap_field": "by field",
+        "overlap_whole": "the whole text is a field of a training row",
+        "overlap_note": (
+            "n-grams are of {words} words, or of {characters} characters in scripts without spaces; "
+            "texts shorter than that have none and are not counted"
+        ),
         "lengths": "Lengths in characters",
         "prompt": "prompts",
         "answer": "gold answers",
@@ -205,6 +215,15 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "overlap_exact": "输入完全相同",
         "overlap_normalised": "忽略大小写、全半角、空格和标点后相同",
         "overlap_source": "与训练数据出自同一来源（如同一段落）",
+        "overlap_with_answer": "同上，且答案也相同",
+        "overlap_any": "至少一个 n 元片段出现在训练数据中",
+        "overlap_most": "至少一半 n 元片段出现在训练数据中",
+        "overlap_of": "（共 {rows} 条）",
+        "overlap_field": "按字段",
+        "overlap_whole": "整段文本就是某条训练样例的一个字段",
+        "overlap_note": (
+            "n 元片段为 {words} 个单词；中文等不以空格分词的文字为 {characters} 个字。更短的文本没有片段，不计入。"
+        ),
         "lengths": "长度（字符数）",
         "prompt": "提示",
         "answer": "标准答案",

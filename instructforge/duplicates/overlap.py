@@ -1,0 +1,192 @@
+"""Overlap of held-out rows with training rows, measured in one way wherever it is shown.
+
+A held-out row is *exact* where a training row has the same inputs; *normalised* where it has the same but for case,
+width, spaces and punctuation; *with answer* where that row also has the same answer; *same source* where a training
+row comes from the same passage or the like. Beside whole rows, n-grams are compared: of 13 words, or of 20 characters
+in scripts without spaces. ``any``: one n-gram of the row or field occurs in training; ``most``: at least half of them
+do. Texts shorter than an n-gram have none and are not counted there; ``whole`` says whether a field's text stands as
+a whole field in some training row, and counts short ones too.
+
+Everything is a 64-bit hash: that two of a hundred million different texts share one has a probability below 1 in 3,000.
+
+Source: 13-grams as in Brown et al. 2020, appendix C.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from attrs import Factory, define
+from numpy.typing import NDArray
+
+from instructforge.duplicates.examples import ANSWER, Compared, Read, hash_of, text_of
+from instructforge.duplicates.shingles import Hashes, Size, mixed, ngrams, tokenised
+
+__all__ = ["GRAMS", "HeldOut", "Keys", "Overlap", "keys_of", "training_hashes"]
+
+GRAMS = Size(words=13, characters=20)
+MOST = 0.5
+"""Share of a text's n-grams from which most of it counts as seen."""
+
+_ROW = ("exact", "normalised", "with_answer", "same_source")
+_SHOWN = 5
+_BITS = 24
+
+
+class Keys(NamedTuple):
+    """What a row is compared by.
+
+    Attributes:
+        head: Hashes of the whole row, one for each of exact, normalised, with answer and source; then of each compared
+            field as a whole; then the number of n-grams of each. 0 stands for what a row does not have.
+        grams: The n-grams, field after field.
+    """
+
+    head: bytes
+    grams: bytes
+
+    @property
+    def exact(self) -> int:
+        return int.from_bytes(self.head[:8], "little")
+
+    @property
+    def normalised(self) -> int:
+        return int.from_bytes(self.head[8:16], "little")
+
+
+def keys_of(compared: Compared, read: Read) -> list[Keys]:
+    """Return what examples are compared by."""
+    if not read.examples:
+        return []
+    grams = [ngrams(tokens, GRAMS, whole_if_short=False) for tokens in read.fields]
+    wholes = [_salted(tokens.bare, "whole") for tokens in read.fields]
+    heads = np.stack([*_rows(compared, read), *wholes, *(part.counts.astype(np.uint64) for part in grams)], axis=1)
+    packed = [(part.hashes.tobytes(), [0, *(8 * part.ends).tolist()]) for part in grams]
+    return [
+        Keys(heads[place].tobytes(), b"".join(whole[ends[place] : ends[place + 1]] for whole, ends in packed))
+        for place in range(len(read.examples))
+    ]
+
+
+def training_hashes(keys: Iterable[Keys], fields: int) -> Hashes:
+    """Return everything of training rows that a held-out row may share: without zeros and counts."""
+    found = list(keys)
+    heads = _heads([one.head for one in found], fields)[:, : len(_ROW) + fields].ravel()
+    return np.concatenate([heads[heads != 0], np.frombuffer(b"".join(one.grams for one in found), np.uint64)])
+
+
+@define
+class Overlap:
+    """How many held-out rows occur in training; parts are added up with ``add``."""
+
+    names: tuple[str, ...]
+    rows: int = 0
+    whole_row: dict[str, int] = Factory(lambda: dict.fromkeys(_ROW, 0))
+    grams: dict[str, int] = Factory(lambda: dict.fromkeys(("rows", "any", "most"), 0))
+    fields: dict[str, dict[str, int]] = Factory(dict)
+    seen: list[str] = Factory(list)
+    """The ids of a few rows that are normalised."""
+
+    def add(self, held: HeldOut, ids: Sequence[str]) -> None:
+        """Count the rows of one portion."""
+        self.rows += len(ids)
+        for place, name in enumerate(_ROW):
+            self.whole_row[name] += int(held.row_seen[:, place].sum())
+        _add_grams(self.grams, held.counts.sum(axis=1), held.seen_counts.sum(axis=1))
+        for place, name in enumerate(self.names):
+            part = self.fields.setdefault(name, dict.fromkeys(("rows", "whole", "ngram_rows", "any", "most"), 0))
+            part["rows"] += int(held.present[:, place].sum())
+            part["whole"] += int(held.whole_seen[:, place].sum())
+            own = dict.fromkeys(("rows", "any", "most"), 0)
+            _add_grams(own, held.counts[:, place], held.seen_counts[:, place])
+            part["ngram_rows"] += own["rows"]
+            part["any"] += own["any"]
+            part["most"] += own["most"]
+        self.seen += [ids[place] for place in np.flatnonzero(held.row_seen[:, 1])[: _SHOWN - len(self.seen)].tolist()]
+
+    def to_json(self, train: int) -> dict[str, Any]:
+        """Return the figures, beside the number of training rows that were looked at."""
+        return {
+            "train": train,
+            "test": self.rows,
+            **self.whole_row,
+            "ngrams": {"words": GRAMS.words, "characters": GRAMS.characters, **self.grams},
+            "fields": self.fields,
+            "examples": self.seen,
+        }
+
+
+class HeldOut:
+    """Some held-out rows, and what of them was seen in training.
+
+    Args:
+        heads: The ``head`` of each row.
+        grams: Their ``grams``.
+        fields: Number of compared fields.
+
+    Shapes:
+        N rows, F fields. row_seen: (N, 4); present, whole_seen, counts, seen_counts: (N, F).
+    """
+
+    def __init__(self, heads: Sequence[bytes], grams: Sequence[bytes], fields: int) -> None:
+        table = _heads(heads, fields)
+        self._hashed = table[:, : len(_ROW) + fields]
+        self.counts: NDArray[np.int64] = table[:, len(_ROW) + fields :].astype(np.int64)
+        self.present: NDArray[np.bool_] = self._hashed[:, len(_ROW) :] != 0
+        flat = np.concatenate([self._hashed.ravel(), np.frombuffer(b"".join(grams), np.uint64)])
+        self._distinct, self._places = np.unique(flat, return_inverse=True)
+        self._seen = np.zeros(len(self._distinct), np.bool_)
+        self._may = np.zeros(1 << _BITS, np.bool_)
+        self._may[self._distinct >> np.uint64(64 - _BITS)] = True
+
+    def look_at(self, hashes: Hashes) -> None:
+        """Mark what occurs among the hashes of training rows."""
+        if not len(self._distinct):
+            return
+        some = hashes[self._may[hashes >> np.uint64(64 - _BITS)]]
+        places = np.minimum(np.searchsorted(self._distinct, some), len(self._distinct) - 1)
+        self._seen[places[self._distinct[places] == some]] = True
+
+    def settle(self) -> None:
+        """Work out for each row what of it was seen, once all of training was looked at."""
+        flags = self._seen[self._places]
+        table = flags[: self._hashed.size].reshape(self._hashed.shape) & (self._hashed != 0)
+        self.row_seen: NDArray[np.bool_] = table[:, : len(_ROW)]
+        self.whole_seen: NDArray[np.bool_] = table[:, len(_ROW) :]
+        upto = np.concatenate([[0], np.cumsum(flags[self._hashed.size :])])
+        ends = np.cumsum(self.counts.ravel())
+        self.seen_counts = (upto[ends] - upto[ends - self.counts.ravel()]).reshape(self.counts.shape)
+
+
+# --- Parts --------------------------------------------------------------------------------------------
+
+
+def _heads(heads: Sequence[bytes], fields: int) -> Hashes:
+    return np.frombuffer(b"".join(heads), np.uint64).reshape(len(heads), len(_ROW) + 2 * fields)
+
+
+def _rows(compared: Compared, read: Read) -> list[Hashes]:
+    """Return the hashes of whole rows: exact, normalised, with answer, source."""
+    exact = np.array([hash_of(dict(one.inputs)) for one in read.examples], np.uint64)
+    bare = {name: tokens.bare for name, tokens in zip(compared.names, read.fields, strict=True)}
+    for name in compared.others:
+        bare[name] = tokenised([text_of(one.inputs.get(name)) for one in read.examples]).bare
+    normalised = np.zeros(len(exact), np.uint64)
+    for name in sorted(bare.keys() - {ANSWER}):
+        normalised = mixed(normalised ^ _salted(bare[name], name))
+    answers = read.tags if compared.closed else bare[ANSWER]
+    groups = np.array([hash_of(["group", one.group]) if one.group else 0 for one in read.examples], np.uint64)
+    return [_salted(exact, "exact"), _salted(normalised, "normalised"), mixed(normalised ^ mixed(answers)), groups]
+
+
+def _salted(hashes: Hashes, kind: str) -> Hashes:
+    """Return hashes of one kind, which are equal to none of another kind; 0 stays 0."""
+    return np.where(hashes == 0, hashes, mixed(hashes ^ np.uint64(hash_of(kind))))
+
+
+def _add_grams(counts: dict[str, int], grams: NDArray[np.int64], seen: NDArray[np.int64]) -> None:
+    counts["rows"] += int((grams > 0).sum())
+    counts["any"] += int((seen > 0).sum())
+    counts["most"] += int(((seen >= MOST * grams) & (grams > 0)).sum())
