@@ -271,6 +271,9 @@ def read_natural(row: Row) -> Example:
     values = row.values
     language = _joined(_first(values, "Instruction_language")).strip().casefold()
     outputs = _first(values, "output", "targets", "target")
+    if _first(values, "input", "inputs") is None:
+        fix = "give the input; an empty text where the definition is all there is"
+        raise DataError("the instance has no input", rule="field-missing", field="input", fix=fix)
     listed = outputs if isinstance(outputs, (list, tuple)) else [outputs] if outputs is not None else []
     given = {
         "instruction": _joined(_first(values, "Definition", "definition")),
