@@ -73,6 +73,7 @@ class Contract:
         head: The model head: ``text``, ``choice``, ``span`` …
         fields: The task's fields in the order in which encoder models read them.
         templates: Source of each template, by ``task/language/name``.
+        few_shot: Worked examples that prompts have: what they are drawn from, how many, in which form; empty for none.
         chat_template: Source of the chat template; None for encoder models.
         tokenizer_sha256: As ``instructforge.encoding.tokenizer_sha256`` counts it.
         decoder: Name of the decoder.
@@ -93,6 +94,7 @@ class Contract:
     head: str = "text"
     fields: tuple[str, ...] = field(default=(), converter=_texts)
     templates: Mapping[str, str] = field(factory=dict)
+    few_shot: Mapping[str, Any] = field(factory=dict)
     chat_template: str | None = None
     tokenizer_sha256: str
     decoder: str = ""
@@ -227,7 +229,7 @@ def _plain(value: Any) -> Any:
 
 
 _TEXTS = ("task", "family", "trainer", "method", "head", "tokenizer_sha256", "decoder")
-_MAPPINGS = ("tasks", "target", "templates", "decoder_options", "encoding", "pinned")
+_MAPPINGS = ("tasks", "target", "templates", "few_shot", "decoder_options", "encoding", "pinned")
 _LISTS = {"fields": str, "labels": str, "stop_texts": str, "stop_ids": int}
 
 

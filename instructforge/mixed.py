@@ -287,6 +287,7 @@ class MixedRun:
             work=self.folder / "work" / "train",
             settings=self.recipe.train.settings,
             templates={key: source for part in parts.values() for key, source in used_templates(part.folder).items()},
+            few_shot={name: shots for name, part in parts.items() if (shots := part.few_shot())},
             seed=self.recipe.seed,
             on_log=log,
             say=lambda line: self.say(f"train: {line}"),

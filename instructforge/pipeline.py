@@ -28,6 +28,7 @@ import attrs
 from attrs import frozen
 
 from instructforge.building import BuildResult, InstructionSet, build, read_ledger, split_names, used_templates
+from instructforge.building.ledger import FEW_SHOT
 from instructforge.contract import Contract
 from instructforge.data import Instruction, Prediction
 from instructforge.errors import ConfigError, did_you_mean
@@ -39,6 +40,7 @@ from instructforge.templates.library import TemplateLibrary
 from instructforge.training.job import TrainingJob, TrainingResult
 
 if TYPE_CHECKING:
+    from instructforge.building.fewshot import ShotPool
     from instructforge.components import Decoder, Trainer
     from instructforge.engines import Engine
     from instructforge.evaluation import Report
@@ -342,6 +344,7 @@ class Run:
             settings,
             progress=self.progress,
             library=TemplateLibrary.of_sources(engine.contract.templates, owner=str(self.model_folder)),
+            shots=self._shots(engine.contract),
         )
         for line in result.messages:
             self.say(line)
@@ -355,6 +358,21 @@ class Run:
         return output
 
     # --- Parts ---------------------------------------------------------------------------------------
+
+    def few_shot(self) -> dict[str, Any]:
+        """Return the worked examples of the build's prompts, as a contract carries them; empty where there are none."""
+        path, build = self.folder / FEW_SHOT, self.recipe.build
+        if not path.is_file():
+            return {}
+        pool = json.loads(path.read_text(encoding="utf-8"))
+        return {"count": build.few_shot, "form": build.few_shot_as, "seed": self.recipe.seed, "pool": pool}
+
+    def _shots(self, contract: Contract) -> ShotPool | None:
+        from instructforge.building.fewshot import ShotPool
+
+        carried = contract.few_shot or {}
+        pool = carried.get(self.folder.name) if "pool" not in carried else carried  # of a mixture: this part's
+        return ShotPool.from_json(pool["pool"]) if pool else None
 
     def engine(self) -> Engine:
         """Open the trained model.
@@ -400,6 +418,7 @@ class Run:
             work=self.folder / "work" / "train",
             settings=self.recipe.train.settings,
             templates=used_templates(self.folder),
+            few_shot=self.few_shot(),
             decoder=self._decoder_name(family),
             seed=self.recipe.seed,
             on_log=log,

@@ -91,7 +91,7 @@ def test_the_rows_of_an_epoch_are_those_asked_for(sizes: list[int], rows: int, t
     assert sum(part.rate for part in plan.parts) == pytest.approx(1)
     assert all(part.rows >= 1 for part in plan.parts)
     assert plan.rows == rows or (plan.rows > rows and any(part.rows == 1 for part in plan.parts))
-    assert all(abs(part.rows - part.rate * rows) <= 1 for part in plan.parts)
+    assert all(abs(part.rows - part.rate * rows) <= len(sizes) for part in plan.parts)
 
 
 # --- Drawing ------------------------------------------------------------------------------------------

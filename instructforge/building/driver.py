@@ -29,6 +29,7 @@ from instructforge import __version__
 from instructforge.building.collecting import with_collected
 from instructforge.building.inputs import Input, open_inputs
 from instructforge.building.ledger import (
+    FEW_SHOT,
     LEDGER,
     QUARANTINE,
     SCHEMA,
@@ -50,6 +51,7 @@ from instructforge.errors import ConfigError, DataError, InstructForgeError, Tem
 from instructforge.files import exclusive_lock, sha256_of, write_atomically, write_json
 
 if TYPE_CHECKING:
+    from instructforge.building.fewshot import ShotPool
     from instructforge.plugins import Forge
     from instructforge.tasks import Task
     from instructforge.templates.library import TemplateLibrary
@@ -108,6 +110,7 @@ def build(
     progress: Progress | None = None,
     checkpoint_s: float = 2.0,
     library: TemplateLibrary | None = None,
+    shots: ShotPool | None = None,
 ) -> BuildResult:
     """Build instructions from raw files.
 
@@ -123,6 +126,7 @@ def build(
         progress: Told how far it is.
         checkpoint_s: Seconds between two checkpoints. It has no influence on the output.
         library: The templates, where they are not to be the plugins' own but those that a model carries.
+        shots: What worked examples are drawn from, where it is not to be drawn anew but is what a model carries.
 
     Raises:
         ConfigError: Something asked for is not there or is ambiguous.
@@ -138,6 +142,7 @@ def build(
         warnings += collected
         identity = _identity(forge, found, inputs, chosen, templates)
         run = _Build(Path(out), found, inputs, chosen, templates, warnings, identity, progress)
+        run.pool = shots
         return run.result(checkpoint_s)
 
 
@@ -291,6 +296,7 @@ class _Build:
         self.at = (0, 0)
         """The source, and how many of its records, up to which everything is merged."""
         self.messages: list[str] = []
+        self.pool: ShotPool | None = None
         self._told = 0.0
 
     def _splits(self) -> list[str]:
@@ -420,6 +426,7 @@ class _Build:
         said = [line for one in self.inputs if one.filler for line in one.filler.prepare()]
         self.messages += dict.fromkeys(said)
         maker = Maker(self.task, self.settings, self.templates, plans)
+        maker.pool = self._pool(maker)
         saved = time.monotonic()
         try:
             with closing(outcomes(maker, self._batches(), self.settings.workers)) as results:
@@ -436,6 +443,25 @@ class _Build:
             one.refuse_change()
         self._tell(at_once=True)
         return "" if self.tally.total("built") else "Not one row could be built."
+
+    def _pool(self, maker: Maker) -> ShotPool | None:
+        """Return what worked examples are drawn from; write it beside the ledger, for those who ask the model later."""
+        path = self.out / FEW_SHOT
+        if not self.settings.few_shot:
+            path.unlink(missing_ok=True)
+            return None
+        from instructforge.building.fewshot import pool_of_samples, pool_of_train
+
+        pool = self.pool
+        if pool is None and self.settings.few_shot_from == "samples":
+            pool = pool_of_samples(self.task)
+        elif pool is None:
+            rows = (found for place, one in enumerate(self.inputs) for found in maker.shots(place, one.rows()))
+            pool = pool_of_train(rows, self.settings.seed)
+        counts = ", ".join(f"{len(given)} {language}" for language, given in pool.examples.items())
+        self.messages.append(f"few-shot prompts: {self.settings.few_shot} of a pool of {counts or 'no examples'}")
+        write_json(path, pool.to_json())
+        return pool
 
     def _batches(self) -> Iterator[Batch]:
         first, passed = self.at

@@ -14,6 +14,7 @@ from instructforge.building.settings import SPLITS
 from instructforge.errors import ConfigError, printable
 
 __all__ = [
+    "FEW_SHOT",
     "LEDGER",
     "QUARANTINE",
     "SCHEMA",
@@ -29,6 +30,7 @@ __all__ = [
 SCHEMA = "instructforge.ledger/1"
 LEDGER = "ledger.json"
 QUARANTINE = "quarantine.jsonl"
+FEW_SHOT = "few_shot.json"
 TEMPLATES = "templates.json"
 
 

@@ -24,6 +24,7 @@ from instructforge.normalizers import map_columns
 from instructforge.readers.jsonvalue import not_text
 
 if TYPE_CHECKING:
+    from instructforge.building.fewshot import ShotPool
     from instructforge.building.retrieving import Filler
     from instructforge.tasks import Task
     from instructforge.templates.template import Template
@@ -119,11 +120,18 @@ class Maker:
         settings: The build's settings.
         templates: Its templates, in the order of their keys.
         plans: One for each source.
+        pool: What worked examples are drawn from, where prompts have any.
     """
 
     def __init__(
-        self, task: Task, settings: BuildSettings, templates: Sequence[Template], plans: Sequence[Plan]
+        self,
+        task: Task,
+        settings: BuildSettings,
+        templates: Sequence[Template],
+        plans: Sequence[Plan],
+        pool: ShotPool | None = None,
     ) -> None:
+        self.pool = pool
         self.task, self.settings, self.plans = task, settings, tuple(plans)
         self.straight: dict[str, list[Template]] = {}
         self.inverted: dict[str, list[Template]] = {}
@@ -252,9 +260,24 @@ class Maker:
         seeds = [seed_of(self.settings.seed, draft.key, "render") for draft in drafts]
         for draft, found in zip(drafts, template.render_many(examples, seeds), strict=True):
             if isinstance(found, Instruction):
-                draft.done.append(found)
+                draft.done.append(self._with_shots(found, template, draft))
             elif found.rule != "not-applicable":
                 draft.failure = found
+
+    def _with_shots(self, made: Instruction, template: Template, draft: _Draft) -> Instruction:
+        if self.pool is None:
+            return made
+        from instructforge.building.fewshot import with_shots  # jinja2 comes with it
+
+        train = draft.split == "train"
+        return with_shots(made, template, self.pool, self.settings, draft.key, train=train)
+
+    def shots(self, source: int, rows: Iterable[RowOrError]) -> Iterator[tuple[str, Example]]:
+        """Yield (key, example) of the training rows of a source: what a pool of shots is drawn from."""
+        for row in rows:
+            for draft in self._drafts(row, self.plans[source]):
+                if isinstance(draft, _Draft) and draft.split == "train":
+                    yield draft.key, draft.example
 
     def _outcome(self, draft: Outcome | _Draft) -> Outcome:
         if isinstance(draft, Outcome):

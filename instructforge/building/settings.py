@@ -104,6 +104,10 @@ class BuildSettings:
         language: Language of all rows; else each row's own, or the one that its script tells.
         limit: Read no further in a source once so many of its examples are built.
         dedup: Whether a row with the same content as an earlier one is left out, and counted.
+        few_shot: Worked examples in front of each row's question; none where 0.
+        few_shot_from: ``samples`` of the task, or rows of ``train`` (never the row itself, or one of its group).
+        few_shot_as: ``turns`` of the chat, or ``text`` in front of the question.
+        few_shot_share: Share of the training rows that get them; rows of other splits always do.
         max_bad: Quarantined rows above which the build fails: a number, or a share where it is below 1.
     """
 
@@ -117,6 +121,10 @@ class BuildSettings:
     language: str | None = None
     limit: int | None = None
     dedup: bool = False
+    few_shot: int = 0
+    few_shot_from: str = "samples"
+    few_shot_as: str = "turns"
+    few_shot_share: float = 1.0
     max_bad: float | None = None
 
     def __attrs_post_init__(self) -> None:
@@ -130,6 +138,13 @@ class BuildSettings:
         problems = [f"{name} is {value}, and must be 1 or more" for name, value in least.items() if value < 1]
         if not 0.0 <= self.inverted_share <= 1.0:
             problems.append(f"inverted_share is {self.inverted_share}, not a share from 0 to 1")
+        if self.few_shot < 0:
+            problems.append(f"few_shot is {self.few_shot}, and must not be negative")
+        for name, known in (("few_shot_from", ("samples", "train")), ("few_shot_as", ("turns", "text"))):
+            if getattr(self, name) not in known:
+                problems.append(f'{name} is "{printable(getattr(self, name), 40)}", not {" or ".join(known)}')
+        if not 0.0 <= self.few_shot_share <= 1.0:
+            problems.append(f"few_shot_share is {self.few_shot_share}, not a share from 0 to 1")
         if self.max_bad is not None and self.max_bad < 0:
             problems.append(f"max_bad is {self.max_bad}, and must not be negative")
         return problems

@@ -38,6 +38,7 @@ class TrainingJob:
         work: Folder for checkpoints and journals, kept for resuming.
         settings: The trainer's options, checked by the trainer's own settings class.
         templates: Source of every template used, by ``task/language/name``: carried in the contract.
+        few_shot: Worked examples that prompts have, as the contract carries them.
         decoder: Name of the decoder that predictions will be read with.
         seed: Of initial weights, data order and dropout.
         on_log: Called with (step, values) whenever training logs.
@@ -55,6 +56,7 @@ class TrainingJob:
     work: Path
     settings: Mapping[str, Any] = field(factory=dict)
     templates: Mapping[str, str] = field(factory=dict)
+    few_shot: Mapping[str, Any] = field(factory=dict)
     decoder: str = ""
     seed: int = 42
     on_log: Callable[[int, Mapping[str, float]], None] = _no_log
