@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from instructforge import Choice, Example, Field, Origin, Span, Task, columns, hookimpl
+from instructforge import Choice, Example, Field, Origin, Span, Task, Text, columns, hookimpl
 from instructforge.building import BuildSettings, InstructionSet, Retrieve, Source, build
+from instructforge.building.retrieving import make_filler
 from instructforge.components import Normalizer, TemplateFolder
 from instructforge.data import Row, SpanAnswer
-from instructforge.errors import ConfigError
+from instructforge.errors import ConfigError, DataError
 from instructforge.plugins import Forge
 from instructforge.retrieval import read_corpus
 from instructforge.retrieval.bm25 import Bm25Retriever, retrieval_tokens
@@ -143,7 +144,10 @@ def test_a_passage_is_found_and_the_answer_located_in_it(forge: Forge, corpus: P
     assert made["a"].inputs["context"] == PASSAGES[0]
     assert made["a"].answers == (SpanAnswer("nine", PASSAGES[0].index("nine")),)
     assert made["b"].answers == (SpanAnswer("六点", PASSAGES[3].index("六点")),)
-    assert ledger["notes"] == {"retrieved": 2}
+    assert ledger["notes"] == {"answer-among-retrieved": 2, "retrieved": 2}
+    (source,) = ledger["sources"]  # type: ignore[misc]
+    assert source["retrieval"] == {"first": 1, "filled": 2, "asked": 4, "found": 2}
+    assert "the first 1 for 2 of 4 rows; 2 are in quarantine" in ledger["warnings"][-1]  # type: ignore[index]
     assert ledger["quarantined"] == {"answer-misaligned": 1, "answer-not-retrieved": 1, "nothing-retrieved": 1}
     assert ledger["sources"][0]["retrieve"]["corpus"] == "passages.jsonl"  # type: ignore[index]
 
@@ -181,7 +185,8 @@ def test_candidates_hold_the_gold_answer_and_that_is_counted(forge: Forge, tmp_p
     ledger = built(
         forge, "pick", rows, tmp_path / "out", corpus=faq, into="candidates", key="question", text="answer", count=2
     )
-    assert ledger["notes"] == {"answer-added-to-retrieved": 1, "retrieved": 2}
+    assert ledger["notes"] == {"answer-added-to-retrieved": 1, "answer-among-retrieved": 1, "retrieved": 2}
+    assert "the gold answer is among the first 2 for 1 of 2 rows; it was put there for 1" in str(ledger["warnings"])
     for one in InstructionSet(tmp_path / "out", "train"):
         assert one.example.answers[0] in one.example.inputs["candidates"]
         assert len(one.example.inputs["candidates"]) == 2
@@ -211,6 +216,98 @@ def test_a_corpus_says_what_it_left_out(tmp_path: Path) -> None:
         handle.write("not json\n")
     corpus = read_corpus(path, Forge().readers)
     assert (corpus.passages, corpus.left_out, corpus.repeated) == (("a", "c"), 3, 1)
+
+
+def test_fields_and_columns_of_a_faq_are_told_by_themselves(forge: Forge, tmp_path: Path) -> None:
+    faq = lines(
+        tmp_path / "faq.jsonl",
+        [
+            {"question": "How do I pay?", "answer": "At the desk."},
+            {"question": "Where do I hand over money?", "answer": "At the desk."},
+            {"question": "How do I leave?", "answer": "By the door."},
+        ],
+    )
+    corpus = read_corpus(faq, forge.readers)
+    assert corpus.passages == ("At the desk.", "By the door.")
+    assert corpus.keys == ("How do I pay?\nWhere do I hand over money?", "How do I leave?")
+    rows = lines(tmp_path / "rows.jsonl", [{"question": "money, where to?", "answer": "At the desk."}])
+    built(forge, "pick", rows, tmp_path / "out", corpus=faq, count=2)
+    (one,) = InstructionSet(tmp_path / "out", "train")
+    assert one.example.inputs["candidates"] == ["At the desk."]
+
+
+TURNS = Field("what was said", kind="turns")
+NOTES = Field("what to reply from", kind="list", optional=True)
+
+
+@pytest.mark.parametrize(
+    ("fields", "target", "into", "query"),
+    [
+        ({"question": "", "context": Field("", optional=True)}, Text(), "context", "question"),
+        ({"history": TURNS, "system": Field("", optional=True), "knowledge": NOTES}, Text(), "knowledge", "history"),
+        ({"claim": "", "source": ""}, Span(within="source"), "source", "claim"),
+        ({"said": "", "options": Field("", kind="list")}, Choice(from_field="options"), "options", "said"),
+    ],
+)
+def test_which_fields_are_filled_and_asked_with(
+    corpus: Path, tmp_path: Path, fields: dict[str, object], target: object, into: str, query: str
+) -> None:
+    task = Task("any", summary="x", fields=fields, target=target)  # type: ignore[arg-type]
+    filler = make_filler(Forge(), task, Retrieve(corpus=corpus), tmp_path)
+    assert (filler.into, filler.query) == (into, query)
+
+
+def test_no_field_to_fill_is_told(corpus: Path, tmp_path: Path) -> None:
+    task = Task("any", summary="x", fields={"text": "a text"}, target=Choice(["a", "b"]))
+    with pytest.raises(ConfigError, match=r"Its fields are: text.\nName one: --set data.retrieve.into=FIELD"):
+        make_filler(Forge(), task, Retrieve(corpus=corpus), tmp_path)
+
+
+def test_the_last_thing_a_user_says_is_asked(corpus: Path, tmp_path: Path) -> None:
+    fields = {"history": TURNS, "knowledge": NOTES}
+    task = Task("talk", summary="x", fields=fields, target=Text())
+    filler = make_filler(Forge(), task, Retrieve(corpus=corpus, count=1), tmp_path)
+    filler.prepare()
+    said = ["The library?", "Yes?", "How are passwords reset?"]
+    turns = [{"role": role, "content": text} for role, text in zip(["user", "assistant", "user"], said, strict=True)]
+    filled = filler.fill(Example(inputs={"history": turns}, answers=("By mail.",)))
+    assert filled.inputs["knowledge"] == [PASSAGES[2]]
+    assert filled.notes == ("retrieved",)
+
+
+@pytest.mark.parametrize(
+    ("answers", "placed"),
+    [
+        (["nine"], ["nine"]),
+        (["NINE", "ten"], ["nine"]),  # of several gold answers those that stand there
+        (["six", "nine"], ["six", "nine"]),
+        (["in"], []),  # only within a word
+        (["brary", "ten"], []),
+    ],
+)
+def test_gold_spans_stand_as_whole_words(corpus: Path, tmp_path: Path, answers: list[str], placed: list[str]) -> None:
+    filler = make_filler(Forge(), ASK, Retrieve(corpus=corpus, count=1), tmp_path)
+    filler.prepare()
+    row = Example(inputs={"question": "When does the library open?"}, answers=tuple(SpanAnswer(a, 0) for a in answers))
+    if not placed:
+        with pytest.raises(DataError, match="does not stand in the 1 passages"):
+            filler.fill(row)
+        return
+    filled = filler.fill(row)
+    assert [answer.text for answer in filled.answers if isinstance(answer, SpanAnswer)] == placed
+    ASK.check(filled)
+
+
+def test_free_text_says_whether_its_answer_stands_in_the_passages(corpus: Path, tmp_path: Path) -> None:
+    fields = {"question": "what is asked", "context": Field("a passage", optional=True)}
+    task = Task("open", summary="x", fields=fields, target=Text())
+    filler = make_filler(Forge(), task, Retrieve(corpus=corpus, count=1), tmp_path)
+    filler.prepare()
+    for answer, note in (("by mail", "answer-among-retrieved"), ("By post.", "answer-not-in-retrieved")):
+        filled = filler.fill(Example(inputs={"question": "How are passwords reset?"}, answers=(answer,)))
+        assert filled.notes == ("retrieved", note)
+    kept = Example(inputs={"question": "How?", "context": "Somehow."}, answers=("x",))
+    assert filler.fill(kept) == kept
 
 
 def test_a_count_of_nothing_is_refused(corpus: Path) -> None:

@@ -41,6 +41,7 @@ from instructforge.building.ledger import (
     used_templates,
 )
 from instructforge.building.making import Built, Maker, Outcome, Plan, quarantine_entry
+from instructforge.building.retrieving import retrieval_figures, said_of_retrieval
 from instructforge.building.settings import BuildSettings, Source
 from instructforge.building.shards import DATA, from_bytes, shard_name, to_bytes, write_shard
 from instructforge.building.state import Index, State
@@ -653,7 +654,8 @@ class _Build:
             },
             **reasons,
             "sources": [
-                one.identity() | counts.to_json() for one, counts in zip(self.inputs, tally.sources, strict=True)
+                one.identity() | counts.to_json() | _retrieval(one, counts)
+                for one, counts in zip(self.inputs, tally.sources, strict=True)
             ],
             "splits": {split: self._split_entry(split, stopped) for split in self.shards},
             "languages": dict(sorted(tally.languages.items())),
@@ -683,11 +685,17 @@ class _Build:
         for one, counts in zip(self.inputs, self.tally.sources, strict=True):
             if 0 < counts.unlabelled < counts.built:
                 yield f"{one.label}: {counts.unlabelled} of {counts.built} rows carry no answer"
+            if one.filler and (said := said_of_retrieval(one.filler, counts, one.label)):
+                yield said
             if not counts.read_to_end and self.settings.limit is not None:
                 yield f"{one.label}: read only up to the limit of {self.settings.limit} rows"
 
 
 # --- Small parts --------------------------------------------------------------------------------------
+
+
+def _retrieval(one: Input, counts: SourceTally) -> dict[str, Any]:
+    return {"retrieval": retrieval_figures(one.filler, counts)} if one.filler else {}
 
 
 def _cut(source: int, rows: Iterator[RowOrError]) -> Iterator[Batch]:

@@ -6,6 +6,7 @@ The corpus is indexed once, beside the build's state; workers open the index. A 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -16,18 +17,25 @@ from attrs import evolve, field, frozen
 from instructforge.data import NO_ANSWER, Answer, Example, SpanAnswer
 from instructforge.errors import ConfigError, DataError, did_you_mean, printable
 from instructforge.files import sha256_of
-from instructforge.tasks import Span, Task
+from instructforge.metrics.base import UNSPACED
+from instructforge.tasks import Span, Task, Text
 
 if TYPE_CHECKING:
+    from instructforge.building.ledger import SourceTally
     from instructforge.building.settings import Retrieve
     from instructforge.components import PassageIndex, Retriever
     from instructforge.plugins import Forge
     from instructforge.retrieval import Corpus
 
-__all__ = ["Filler", "make_filler"]
+__all__ = ["Filler", "make_filler", "retrieval_figures", "said_of_retrieval"]
 
-RETRIEVED, ADDED = "retrieved", "answer-added-to-retrieved"
-"""Notes: a field was filled; the gold answer was not among what was found, and was put there."""
+RETRIEVED, FOUND, ADDED = "retrieved", "answer-among-retrieved", "answer-added-to-retrieved"
+MISSED = "answer-not-in-retrieved"
+"""Notes: a field was filled; the gold answer is among what was found; it was not, and was put there; it is not, and
+the row's free text stands without it."""
+
+NOTHING, NOT_THERE = "nothing-retrieved", "answer-not-retrieved"
+"""Rules of rows that are quarantined: nothing was found; the gold span does not stand in what was found."""
 
 _PASSAGES = "passages.json"
 
@@ -38,7 +46,9 @@ class Filler:
 
     Attributes:
         task: The task.
-        asked: What is retrieved, and into which field.
+        asked: What is retrieved.
+        into: The field to fill.
+        query: The field to ask with.
         retriever: Finds passages.
         folder: Where the index and the passages lie.
         corpus: The passages, until they are indexed; workers read them from the folder.
@@ -47,6 +57,8 @@ class Filler:
 
     task: Task
     asked: Retrieve
+    into: str
+    query: str
     retriever: Retriever
     folder: Path
     sha256: str
@@ -74,16 +86,16 @@ class Filler:
         Raises:
             DataError: Nothing is found for it, or its answer does not stand in what is.
         """
-        name = self.asked.into
+        name = self.into
         if example.inputs.get(name):
             return example
-        query = example.inputs.get(self.asked.query)
-        if not isinstance(query, str):
+        query = _query(example.inputs.get(self.query))
+        if not query.strip():
             return example  # the check of its fields says what is wrong
         found = [self._passages[hit.place] for hit in self._index.search(query, self.asked.count)]
         if not found:
             what = f'no passage of "{printable(self.asked.corpus.name)}" shares a word with "{printable(query, 80)}"'
-            raise DataError(what, rule="nothing-retrieved", field=name, fix="add a passage, or fill the field yourself")
+            raise DataError(what, rule=NOTHING, field=name, fix="add a passage, or fill the field yourself")
         if self.task.fields[name].kind == "list":
             return self._with_list(example, found)
         return self._with_text(example, "\n\n".join(found))
@@ -91,25 +103,28 @@ class Filler:
     def _with_text(self, example: Example, passage: str) -> Example:
         target = self.task.target
         answers = example.answers
-        if isinstance(target, Span) and target.within == self.asked.into:
-            answers = tuple(self._placed(answer, passage) for answer in answers)
-        inputs = {**example.inputs, self.asked.into: passage}
-        return evolve(example, inputs=inputs, answers=answers, notes=(*example.notes, RETRIEVED))
+        notes = [*example.notes, RETRIEVED]
+        if isinstance(target, Span) and target.within == self.into:
+            answers = self._placed(answers, passage)
+            notes += [FOUND] if any(answer != NO_ANSWER for answer in answers) else []
+        elif answers and (isinstance(target, Text) or getattr(target, "from_field", None)):
+            notes.append(FOUND if any(_place(answer, passage) for answer in answers) else MISSED)
+        inputs = {**example.inputs, self.into: passage}
+        return evolve(example, inputs=inputs, answers=answers, notes=tuple(notes))
 
-    def _placed(self, answer: Answer, passage: str) -> Answer:
-        """Return a span where it stands in what was retrieved."""
-        text = answer.text if isinstance(answer, SpanAnswer) else answer
-        if answer == NO_ANSWER or not isinstance(text, str):
-            return answer
-        start = passage.find(text)
-        if start < 0:
+    def _placed(self, answers: tuple[Answer, ...], passage: str) -> tuple[Answer, ...]:
+        """Return those of the gold spans that stand in what was retrieved, where they stand."""
+        found = {answer: answer if answer == NO_ANSWER else _place(answer, passage) for answer in answers}
+        placed = tuple(dict.fromkeys(place for place in found.values() if place))
+        if answers and not placed:
+            gold = " | ".join(printable(_text_of(answer), 80) for answer in answers[:3])
             raise DataError(
-                f'the answer "{printable(text, 80)}" does not stand in the {self.asked.count} passages retrieved',
-                rule="answer-not-retrieved",
-                field=self.asked.into,
+                f'the answer "{gold}" does not stand in the {self.asked.count} passages retrieved',
+                rule=NOT_THERE,
+                field=self.into,
                 fix="retrieve more passages (data.retrieve.count), or give the passage yourself",
             )
-        return SpanAnswer(text, start)
+        return placed
 
     def _with_list(self, example: Example, found: list[str]) -> Example:
         """Return the example with its candidates; a gold answer that is not among them takes the last one's place.
@@ -117,15 +132,18 @@ class Filler:
         Where it comes to stand is a matter of its text, so that its place tells nothing.
         """
         notes = [*example.notes, RETRIEVED]
-        chosen = getattr(self.task.target, "from_field", None) == self.asked.into
-        gold = [answer for answer in example.answers if isinstance(answer, str)] if chosen else []
-        if gold and not any(answer in found for answer in gold):
+        chosen = getattr(self.task.target, "from_field", None) == self.into
+        gold = [answer for answer in example.answers if isinstance(answer, str)]
+        if chosen and any(answer in found for answer in gold):
+            notes.append(FOUND)
+        elif gold and chosen:
             found = [*found[: self.asked.count - 1], gold[0]]
             notes.append(ADDED)
-        if gold:
-            found = sorted(found, key=lambda text: sha256_of([example.inputs.get(self.asked.query), text]))
+        if chosen:
+            found = sorted(found, key=lambda text: sha256_of([example.inputs.get(self.query), text]))
+        if gold and chosen:
             example = evolve(example, answers=tuple(answer for answer in example.answers if answer in found))
-        return evolve(example, inputs={**example.inputs, self.asked.into: found}, notes=tuple(notes))
+        return evolve(example, inputs={**example.inputs, self.into: found}, notes=tuple(notes))
 
     @cached_property
     def _index(self) -> PassageIndex:
@@ -137,7 +155,7 @@ class Filler:
         return passages
 
     def __getstate__(self) -> dict[str, Any]:
-        kept = ("task", "asked", "retriever", "folder", "sha256")
+        kept = ("task", "asked", "into", "query", "retriever", "folder", "sha256")
         return {name: self.__dict__[name] for name in kept} | {"corpus": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -149,8 +167,8 @@ class Filler:
         return {
             "corpus": asked.corpus.name,
             "sha256": self.sha256,
-            "into": asked.into,
-            "query": asked.query,
+            "into": self.into,
+            "query": self.query,
             "count": asked.count,
             "retriever": self.retriever.name,
         }
@@ -165,16 +183,131 @@ def make_filler(forge: Forge, task: Task, asked: Retrieve, out: Path) -> Filler:
     """
     from instructforge.retrieval import read_corpus
 
+    query = _field_to_ask_with(task) if asked.query is None else asked.query
+    into = _field_to_fill(task, query) if asked.into is None else asked.into
     problems = [
         f'retrieve.{key}: "{printable(name, 60)}" is no field of {task.name}. {did_you_mean(name, task.fields)}'
-        for key, name in (("into", asked.into), ("query", asked.query))
+        for key, name in (("into", into), ("query", query))
         if name not in task.fields
     ]
-    if asked.into in task.fields and task.fields[asked.into].kind == "turns":
-        problems.append(f'retrieve.into: "{asked.into}" holds chat turns; passages go into a text or a list')
+    if into in task.fields and task.fields[into].kind not in ("text", "list"):
+        problems.append(f'retrieve.into: "{into}" holds {task.fields[into].kind}; passages go into a text or a list')
     if problems:
         raise ConfigError(problems)
     retriever = forge.retrievers.get(asked.retriever)
     corpus = read_corpus(asked.corpus, forge.readers, text=asked.text, key=asked.key, reader=asked.reader)
     folder = out / ".build" / f"corpus-{corpus.sha256[:16]}"
-    return Filler(task, asked, retriever, folder, corpus.sha256, corpus)
+    return Filler(task, asked, into, query, retriever, folder, corpus.sha256, corpus)
+
+
+# --- Which fields -------------------------------------------------------------------------------------
+
+
+def _field_to_ask_with(task: Task) -> str:
+    """Return ``question``, else the first text that a row must have, else its first chat turns.
+
+    Raises:
+        ConfigError: The task has no such field.
+    """
+    texts = [name for name, part in task.fields.items() if part.kind == "text" and not part.optional]
+    turns = [name for name, part in task.fields.items() if part.kind == "turns"]
+    chosen = getattr(task.target, "within", None)
+    found = [name for name in ("question",) if name in task.fields] + [name for name in texts if name != chosen] + turns
+    if not found:
+        raise ConfigError(_nothing_fits(task, "query", "no text to ask with"))
+    return found[0]
+
+
+def _field_to_fill(task: Task, query: str) -> str:
+    """Return the field that passages go into, where the recipe does not name it.
+
+    Raises:
+        ConfigError: It cannot be told.
+    """
+    named = [getattr(task.target, "within", None), "context", getattr(task.target, "from_field", None)]
+    open_lists = [name for name, part in task.fields.items() if part.kind == "list" and part.optional]
+    named += open_lists if len(open_lists) == 1 else []
+    found = [name for name in named if name in task.fields and name != query and task.fields[name].kind in _FILLED]
+    if not found:
+        raise ConfigError(_nothing_fits(task, "into", "no one field that passages belong into"))
+    return str(found[0])
+
+
+_FILLED = ("text", "list")
+
+
+def _nothing_fits(task: Task, key: str, what: str) -> str:
+    return (
+        f'the task "{task.name}" has {what}.\nIts fields are: {", ".join(task.fields)}.\n'
+        f"Name one: --set data.retrieve.{key}=FIELD"
+    )
+
+
+def _query(value: Any) -> str:
+    """Return what is asked: a text, or the last thing that the user says."""
+    if isinstance(value, (list, tuple)):
+        said = (turn.get("content") for turn in value if isinstance(turn, Mapping) and turn.get("role") == "user")
+        return next((text for text in reversed(list(said)) if isinstance(text, str)), "")
+    return value if isinstance(value, str) else ""
+
+
+# --- Gold answers -------------------------------------------------------------------------------------
+
+_PART_OF_WORD = re.compile(rf"[^\W_{UNSPACED}]\Z")
+
+
+def _text_of(answer: Answer) -> str:
+    """Return the text of a gold answer."""
+    return str(getattr(answer, "text", answer))
+
+
+def _place(answer: Answer, passage: str) -> SpanAnswer | None:
+    """Return where an answer stands in a passage: as whole words, as it is written, else in other cases of letters.
+
+    >>> _place("nine", "Canines are fed at Nine.")
+    SpanAnswer(text='Nine', start=19)
+    """
+    text = _text_of(answer)
+    if not text.strip():
+        return None
+    for flags in (0, re.IGNORECASE):
+        for found in re.finditer(re.escape(text), passage, flags):
+            if not (_splits_word(passage, found.start()) or _splits_word(passage, found.end())):
+                return SpanAnswer(found[0], found.start())
+    return None
+
+
+def _splits_word(passage: str, place: int) -> bool:
+    """Tell whether a place has a letter or digit of a spaced script on both sides."""
+    beside = passage[max(place - 1, 0) : place], passage[place : place + 1]
+    return all(_PART_OF_WORD.match(one) for one in beside)
+
+
+# --- How well it was retrieved ------------------------------------------------------------------------
+
+
+def retrieval_figures(filler: Filler, tally: SourceTally) -> dict[str, int]:
+    """Return for how many rows with a gold answer it is among the first passages: the recall of retrieval.
+
+    Rows in quarantine count as well: those whose answer does not stand in what was found, or for which nothing was.
+    """
+    found = tally.notes[FOUND]
+    missed = tally.notes[ADDED] + tally.notes[MISSED] + tally.quarantined[NOT_THERE]
+    missed += tally.quarantined[NOTHING]
+    return {"first": filler.asked.count, "filled": tally.notes[RETRIEVED], "asked": found + missed, "found": found}
+
+
+def said_of_retrieval(filler: Filler, tally: SourceTally, label: str) -> str:
+    """Return the same in words, with what became of the others; nothing where no gold answer was looked for."""
+    figures = retrieval_figures(filler, tally)
+    asked, found = figures["asked"], figures["found"]
+    if not asked or not (found or tally.notes[ADDED] or tally.notes[MISSED] or tally.quarantined[NOT_THERE]):
+        return ""
+    what = "the gold answer stands, word for word, in" if tally.notes[MISSED] else "the gold answer is among"
+    said = f"{label}: {what} the first {figures['first']} for {found} of {asked} rows"
+    parts = [
+        (tally.notes[ADDED], "it was put there for {}: scores say how well it is chosen once it is there"),
+        (tally.notes[MISSED], "{} are built without it"),
+        (tally.quarantined[NOT_THERE] + tally.quarantined[NOTHING], "{} are in quarantine, and in no score"),
+    ]
+    return "; ".join([said, *(text.format(number) for number, text in parts if number)])

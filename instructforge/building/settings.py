@@ -33,17 +33,21 @@ class Retrieve:
     Args:
         corpus: File of passages, in any format that a reader knows.
         into: The task's field to fill: a text gets the passages one below the other, a list gets them as its items.
-        query: The task's field to ask with.
+            Where left out: the field that answers are a span of, ``context``, the list that answers are chosen from,
+            or the task's only optional list.
+        query: The task's field to ask with: ``question``, or the first text that a row must have, where left out. Of
+            chat turns, the last thing that the user says.
         count: Passages to retrieve.
         text: Column (or columns) of the passage; ``text``, ``passage``, ``context`` … where left out.
-        key: Columns by which a passage is found, such as a question's; the passage itself where left out.
+        key: Columns by which a passage is found. Where left out: the question of an entry with question and answer,
+            else the passage itself.
         retriever: Name of a retriever.
         reader: Name of the corpus's reader, where the file leaves a choice.
     """
 
     corpus: Path = field(converter=Path)
-    into: str = "context"
-    query: str = "question"
+    into: str | None = None
+    query: str | None = None
     count: int = 3
     text: tuple[str, ...] = field(default=(), converter=_names)
     key: tuple[str, ...] = field(default=(), converter=_names)

@@ -295,7 +295,7 @@ def _ledger_rows(ledger: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
         yield outcome, totals[outcome]
         yield from ((f"  {reason}", number) for reason, number in ledger[outcome].items())
     yield "unlabelled (of the built)", totals["unlabelled"]
-    yield from ((f"mended: {note}", number) for note, number in ledger["notes"].items())
+    yield from ((f"noted: {note}", number) for note, number in ledger["notes"].items())
 
 
 def _kept(folder: Path) -> dict[str, Any]:

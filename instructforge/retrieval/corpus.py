@@ -16,9 +16,13 @@ if TYPE_CHECKING:
     from instructforge.components import Reader
     from instructforge.registry import Registry
 
-__all__ = ["TEXT_COLUMNS", "Corpus", "read_corpus"]
+__all__ = ["ANSWER_COLUMNS", "QUESTION_COLUMNS", "TEXT_COLUMNS", "Corpus", "read_corpus"]
 
-TEXT_COLUMNS = ("text", "passage", "context", "content", "document", "body", "answer")
+ANSWER_COLUMNS = ("answer", "Answer", "答案", "回答")
+QUESTION_COLUMNS = ("question", "Question", "问题", "query")
+"""An entry that has one of each, and no passage, is one of a FAQ: its answer, found by its question."""
+
+TEXT_COLUMNS = ("text", "passage", "context", "content", "document", "body", *ANSWER_COLUMNS)
 """Columns that are taken for the passage, the first of them that a row has."""
 
 
@@ -30,7 +34,7 @@ class Corpus:
         passages: What is retrieved; no two are the same.
         keys: What each is found by: the passage itself, or another column such as a question's own words.
         left_out: Records without a passage, bad ones included.
-        repeated: Records whose passage was there already.
+        repeated: Records whose passage was there already; it is found by their keys too.
     """
 
     passages: tuple[str, ...]
@@ -58,7 +62,8 @@ def read_corpus(
         path: A file in any format that a reader knows.
         readers: The readers.
         text: The column of the passage (several are joined by line breaks); told by its usual names where left out.
-        key: The columns by which a passage is found; the passage itself where left out.
+        key: The columns by which a passage is found; where left out, the question of an entry with question and
+            answer, else the passage itself.
         reader, options: Of the file, where it leaves a choice.
 
     Raises:
@@ -68,7 +73,7 @@ def read_corpus(
     from instructforge.readers import choose_reader
 
     found = choose_reader(path, readers, reader, options or {})
-    passages: dict[str, str] = {}
+    passages: dict[str, dict[str, None]] = {}
     left_out = repeated = 0
     columns: dict[str, None] = {}
     for row in found.read(path, options or {}):
@@ -79,10 +84,10 @@ def read_corpus(
         passage = _joined(row.values, text) if text else _first(row.values, TEXT_COLUMNS)
         if not passage:
             left_out += 1
-        elif passage in passages:
-            repeated += 1
-        else:
-            passages[passage] = (_joined(row.values, key) if key else passage) or passage
+            continue
+        repeated += passage in passages
+        found_by = _joined(row.values, key) if key else _asked(row.values, passage)
+        passages.setdefault(passage, {})[found_by or passage] = None
     if not passages:
         wanted = ", ".join(text or TEXT_COLUMNS)
         raise ConfigError(
@@ -90,7 +95,12 @@ def read_corpus(
             f"Its columns are: {', '.join(printable(name, 40) for name in list(columns)[:30]) or 'none'}.\n"
             "Name the column of the passages with data.retrieve.text."
         )
-    return Corpus(tuple(passages), tuple(passages.values()), left_out, repeated)
+    return Corpus(tuple(passages), tuple("\n".join(keys) for keys in passages.values()), left_out, repeated)
+
+
+def _asked(values: Mapping[str, Any], passage: str) -> str:
+    """Return the question of a FAQ's entry, whose passage is its answer; nothing for any other row."""
+    return _first(values, QUESTION_COLUMNS) if passage == _first(values, ANSWER_COLUMNS) else ""
 
 
 def _first(values: Mapping[str, Any], names: Iterable[str]) -> str:
