@@ -12,6 +12,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import attrs
@@ -411,6 +412,10 @@ def _checked(scores: Sequence[Sequence[float]] | None, length: int, tags: Sequen
     return scores
 
 
+def _may_follow(before: str, tag: str) -> bool:
+    return tag[:2] != "I-" or before[2:] == tag[2:]
+
+
 def best_path(scores: Sequence[Sequence[float]], tags: Sequence[str]) -> list[int]:
     """Return the places of the tags with the highest sum of scores, I- only behind its own B- or I- (Viterbi).
 
@@ -420,6 +425,9 @@ def best_path(scores: Sequence[Sequence[float]], tags: Sequence[str]) -> list[in
     >>> best_path([[0.0, -1.0, -0.5], [-2.0, -3.0, 0.0]], ["O", "B-PER", "I-PER"])
     [1, 2]
     """
+    greedy = [max(range(len(tags)), key=row.__getitem__) for row in scores]
+    if all(_may_follow(tags[one], tags[other]) for one, other in pairwise([0, *greedy])):
+        return greedy  # the best of all paths, and valid
     before = {place: [tags.index(f"B-{tag[2:]}"), place] for place, tag in enumerate(tags) if tag[:2] == "I-"}
     total = [-math.inf if place in before else 0.0 for place in range(len(tags))]
     back: list[list[int]] = []

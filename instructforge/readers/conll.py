@@ -140,20 +140,17 @@ def _sniffed(lines: Sequence[str], *, token: int | None = None) -> _Layout | Non
     counted = sum(cells[0].isdecimal() or _RANGE.fullmatch(cells[0]) is not None for cells in rows)
     index = columns > 2 and rows[0][0] in ("0", "1", "1-2") and 10 * counted >= 9 * len(rows)
     first = token if token is not None else int(index)
-    tagged = [
-        place
-        for place in range(columns)
-        if place != first and all(is_tag(cells[place]) for cells in _mostly(rows, place))
-    ]
+    tagged = [place for place in range(columns) if place != first and _holds_tags([cells[place] for cells in rows])]
     return _Layout(
         tabs=tabs, columns=columns, token=first, tag=tagged[-1] if tagged else None, index=index and first != 0
     )
 
 
-def _mostly(rows: Sequence[Sequence[str]], place: int) -> Sequence[Sequence[str]]:
-    """Return the rows by which a column is judged: all, but for one in ten that may be bad."""
-    good = [row for row in rows if is_tag(row[place])]
-    return good if 10 * len(good) >= 9 * len(rows) else rows
+def _holds_tags(cells: Sequence[str]) -> bool:
+    """Tell whether a column is one of tags: nearly all of its cells are, or half of them where some have a type."""
+    tags = [cell for cell in cells if is_tag(cell)]
+    share = 2 if any(len(tag) > 1 for tag in tags) else 10
+    return bool(tags) and share * (len(cells) - len(tags)) <= len(cells)
 
 
 def _layout(lines: Sequence[str], options: Mapping[str, Any], path: Path) -> _Layout:

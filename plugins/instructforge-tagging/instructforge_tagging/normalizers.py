@@ -266,7 +266,7 @@ def _malformed(given: Any) -> DataError:
         f"the marks are {printable(given, 80)}",
         rule="marks-malformed",
         field="entities",
-        fix='give a list of {"start": 0, "end": 4, "label": "PER"} or [0, 4, "PER"], or {type: {text: places}} as CLUENER',
+        fix='give a list of {"start": 0, "end": 4, "label": "PER"} or [0, 4, "PER"], or {type: {text: places}}',
     )
 
 
