@@ -21,7 +21,7 @@ from instructforge.templates import TemplateRef
 
 GOLDEN = Path(__file__).parent / "golden"
 FORGE = Forge([instructforge_nli, instructforge_qa])
-TASKS = ("nli", "qa", "qa-boolean", "qa-choice", "qa-open")
+TASKS = ("nli", "qa", "qa-boolean", "qa-choice", "qa-faq", "qa-open")
 REFS = [ref for task in TASKS for ref in FORGE.templates.refs(task=task)]
 
 

@@ -18,7 +18,7 @@ from instructforge.plugins import Forge
 from instructforge.templates import Template
 
 FORGE = Forge([instructforge_nli, instructforge_qa])
-TASKS = ("nli", "qa", "qa-boolean", "qa-choice", "qa-open")
+TASKS = ("nli", "qa", "qa-boolean", "qa-choice", "qa-faq", "qa-open")
 TEMPLATES = {
     task: [FORGE.templates.load(ref.key, FORGE.tasks.get(task)) for ref in FORGE.templates.refs(task=task)]
     for task in TASKS

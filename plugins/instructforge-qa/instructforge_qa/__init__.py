@@ -1,11 +1,11 @@
-"""Question answering: a span of a passage, one of some choices, yes or no, free text."""
+"""Question answering: a span of a passage, one of some choices, yes or no, free text, an entry of a FAQ."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 from instructforge import Choice, Field, Lazy, Normalizer, Span, Task, TemplateFolder, Text, hookimpl
 from instructforge.tasks import read_samples
-from instructforge_qa import normalizers
+from instructforge_qa import faq, normalizers
 
 HERE = Path(__file__).parent
 QUESTION = Field("what is asked")
@@ -19,7 +19,7 @@ def instructforge_tasks() -> Iterator[Task]:
         summary="Answer a question with a span of a passage, or say that the passage does not tell.",
         fields={"question": QUESTION, "context": "the passage that may hold the answer"},
         target=Span(within="context", nullable=True),
-        normalizers=["squad"],
+        normalizers=["squad", "answer-texts"],
         samples=read_samples(HERE / "samples" / "qa.jsonl"),
     )
     yield Task(
@@ -50,11 +50,19 @@ def instructforge_tasks() -> Iterator[Task]:
         normalizers=["question-answer"],
         samples=read_samples(HERE / "samples" / "qa-open.jsonl"),
     )
+    yield Task(
+        "qa-faq",
+        summary="Pick the answer of a FAQ that fits a question.",
+        fields={"question": QUESTION, "candidates": Field("answers of the FAQ to choose from", kind="list")},
+        target=Choice(from_field="candidates"),
+        normalizers=["faq-questions", "faq-entries"],
+        samples=read_samples(HERE / "samples" / "qa-faq.jsonl"),
+    )
 
 
 @hookimpl
 def instructforge_normalizers() -> Iterator[Normalizer]:
-    yield from normalizers.ALL
+    yield from (*normalizers.ALL, *faq.ALL)
 
 
 @hookimpl

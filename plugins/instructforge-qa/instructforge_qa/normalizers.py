@@ -12,7 +12,7 @@ from instructforge.errors import printable
 from instructforge.files import sha256_of
 from instructforge_qa.idioms import idiom_cloze, is_idiom_cloze
 
-__all__ = ["ALL", "choice_columns", "choice_labelled", "choice_rows", "squad"]
+__all__ = ["ALL", "answer_texts", "choice_columns", "choice_labelled", "choice_rows", "squad"]
 
 QUESTION = ("question", "Question", "query", "text")
 CONTEXT = ("context", "passage", "article", "paragraph")
@@ -121,6 +121,53 @@ def _misaligned(values: Mapping[str, Any], answer: SpanAnswer, context: str) -> 
         field="answers",
         fix="give an answer that stands in the passage" if nearest is None else f"its text stands at {nearest}",
     )
+
+
+def answer_texts(row: Row) -> Example:
+    """Return the example of a question whose gold answers are texts without a place; they are looked up.
+
+    Where the row has no passage, a build with ``--retrieve`` finds one, and looks the answers up there.
+
+    Raises:
+        DataError: The answers are no texts.
+    """
+    values = row.values
+    context = _joined(_first(values, CONTEXT)) or None
+    answers = _texts(values)
+    if _impossible(values) and not answers:
+        found: tuple[SpanAnswer, ...] = (NO_ANSWER,)
+    else:
+        found = tuple(SpanAnswer(text, max(_start(text, context), 0)) for text in dict.fromkeys(answers))
+    standing = tuple(one for one in found if one == NO_ANSWER or context is None or _start(one.text, context) >= 0)
+    kept = standing or found
+    inputs = {"question": _first(values, QUESTION)} | ({"context": context} if context is not None else {})
+    return Example(
+        inputs=inputs,
+        answers=kept,
+        id=_id(values),
+        group=sha256_of(context)[:16] if isinstance(context, str) else None,
+        notes=("answer-misaligned-dropped",) * (len(found) - len(kept)),
+    )
+
+
+def _texts(values: Mapping[str, Any]) -> list[str]:
+    """Return the gold answers: a text, a list of texts, or TriviaQA's object with ``value`` and ``aliases``."""
+    given = _first(values, ("answer", "answers", "Answer"))
+    if isinstance(given, Mapping):
+        given = [given.get("value"), *(given.get("aliases") or [])]
+    several = given if isinstance(given, (list, tuple)) else [] if given is None else [given]
+    if not all(isinstance(one, str) and one.strip() for one in several):
+        raise DataError(
+            f"question {_id(values)}: its answers are {printable(repr(given), 80)}",
+            rule="answer-malformed",
+            field="answer",
+            fix="give a text, or a list of texts that count as right; leave it out where there is none",
+        )
+    return list(several)
+
+
+def _start(text: str, context: Any) -> int:
+    return context.find(text) if isinstance(context, str) else -1
 
 
 # --- One of some choices -------------------------------------------------------------------------------
@@ -248,7 +295,22 @@ def _id(values: Mapping[str, Any]) -> str:
 
 
 def _is_squad(values: Mapping[str, Any]) -> bool:
-    return {"question", "context"} <= values.keys() and not values.keys() & {"answer", "choices", "answerKey"}
+    wanted = {"question", "context"} <= values.keys() and not values.keys() & {"answer", "choices", "answerKey"}
+    return wanted and not _has_texts(values)
+
+
+def _has_texts(values: Mapping[str, Any]) -> bool:
+    """Tell whether the answers are texts by themselves, without places."""
+    given = _first(values, ("answer", "answers", "Answer"))
+    several = given if isinstance(given, list) else [given]
+    if isinstance(given, Mapping):
+        return "value" in given
+    return any(isinstance(one, str) for one in several)
+
+
+def _is_answer_texts(values: Mapping[str, Any]) -> bool:
+    asked = _first(values, QUESTION) is not None and not values.keys() & {"choices", "options", "answerKey"}
+    return asked and (_has_texts(values) or not (values.keys() & {"context", "answers"} or _is_columns(values)))
 
 
 def _is_labelled(values: Mapping[str, Any]) -> bool:
@@ -276,6 +338,14 @@ ALL = (
         accepts=_is_squad,
         wants="question; context; answers (text and answer_start, nested or flat); is_impossible (optional)",
         summary="SQuAD, CMRC and DRCD, nested or flat",
+    ),
+    Normalizer(
+        "answer-texts",
+        task="qa",
+        function=answer_texts,
+        accepts=_is_answer_texts,
+        wants=f"{' | '.join(QUESTION)}; answer | answers (texts); {' | '.join(CONTEXT)} (optional)",
+        summary="a question and the texts that answer it, as in NQ-open; the passage may be left to --retrieve",
     ),
     Normalizer(
         "choice-rows",

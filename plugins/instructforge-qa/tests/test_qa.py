@@ -8,17 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
 import instructforge_qa
 from instructforge import NO_ANSWER, DataError, Example, Origin, Row, SpanAnswer
+from instructforge.building import InstructionSet
+from instructforge.cli import main as cli
 from instructforge.testing import check_plugin
+from instructforge_qa import faq
 from instructforge_qa.normalizers import ALL
 from instructforge_qa.squad import SquadReader
 
 TASKS = {task.name: task for task in instructforge_qa.instructforge_tasks()}
-NORMALIZERS = {one.name: one for one in ALL}
+NORMALIZERS = {one.name: one for one in (*ALL, *faq.ALL)}
 PASSAGE = "The Wend rises near Alder and, past Alder Reach, meets the sea."
 
 
@@ -349,3 +353,112 @@ def test_open_questions() -> None:
     several = normalised("question-answer", {"question": "Who?", "answers": ["Ann", "Bo", "Ann"]})
     assert several.answers == ("Ann", "Bo")
     assert normalised("question-answer", {"question": "Who?"}).answers == ()
+
+
+# --- Answers without places, and FAQs -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("values", "texts"),
+    [
+        ({"question": "Who?", "answer": "Ada"}, ["Ada"]),
+        ({"question": "Who?", "answer": ["Ada", "Ada Lovelace", "Ada"]}, ["Ada", "Ada Lovelace"]),  # NQ-open
+        ({"question": "Who?", "answers": ["Ada"]}, ["Ada"]),  # WebQuestions
+        ({"question": "Who?", "answer": {"value": "Ada", "aliases": ["Lady Lovelace"]}}, ["Ada", "Lady Lovelace"]),
+        ({"question": "Who?"}, []),
+    ],
+)
+def test_answers_as_texts_wait_for_their_passage(values: dict[str, Any], texts: list[str]) -> None:
+    assert [name for name in TASKS["qa"].normalizers if NORMALIZERS[name].accepts(values)] == ["answer-texts"]
+    found = NORMALIZERS["answer-texts"].function(Row(values, Origin("rows.jsonl", 1)))
+    assert isinstance(found, Example)
+    assert [answer.text for answer in found.answers if isinstance(answer, SpanAnswer)] == texts
+    assert "context" not in found.inputs
+
+
+def test_answers_as_texts_are_looked_up_in_a_passage() -> None:
+    values = {"question": "Past where?", "context": PASSAGE, "answer": ["Alder Reach", "Oslo"]}
+    assert NORMALIZERS["answer-texts"].accepts(values)
+    assert not NORMALIZERS["squad"].accepts(values)
+    found = normalised("answer-texts", values)
+    assert found.answers == (SpanAnswer("Alder Reach", PASSAGE.index("Alder Reach")),)
+    assert found.notes == ("answer-misaligned-dropped",)
+    assert refused("answer-texts", values | {"answer": "Oslo"}).rule == "answer-not-in-passage"
+    assert refused("answer-texts", values | {"answer": ""}).rule == "answer-malformed"
+    assert refused("answer-texts", values | {"answer": [3, "x"]}).rule == "answer-malformed"
+
+
+ENTRY = {"question": "How do I pay?", "answer": "At the desk.", "similar": ["Where is the till?", "How do I pay?"]}
+
+
+@pytest.mark.parametrize(
+    ("values", "asked"),
+    [
+        (ENTRY, ["How do I pay?", "Where is the till?"]),
+        ({"questions": ["a", "b"], "answer": "c"}, ["a", "b"]),
+        ({"question": "a", "paraphrases": "b | c", "answer": "d"}, ["a", "b", "c"]),
+        ({"问题": "怎么付款", "相似问题": '["在哪儿交钱"]', "答案": "在服务台。"}, ["怎么付款", "在哪儿交钱"]),
+    ],
+)
+def test_an_entry_of_a_faq_is_an_example_for_each_way_to_ask(values: dict[str, Any], asked: list[str]) -> None:
+    assert [name for name in TASKS["qa-faq"].normalizers if NORMALIZERS[name].accepts(values)] == ["faq-entries"]
+    found = list(NORMALIZERS["faq-entries"].function(Row(values, Origin("faq.jsonl", 1))))  # type: ignore[arg-type]
+    assert [one.inputs["question"] for one in found] == asked
+    assert len({one.answers for one in found}) == 1
+
+
+@pytest.mark.parametrize(
+    "values", [{"similar": ["a"], "answer": ""}, {"similar": [], "answer": "b"}, {"similar": [3], "answer": "b"}]
+)
+def test_a_bad_entry_is_refused(values: dict[str, Any]) -> None:
+    with pytest.raises(DataError):
+        list(NORMALIZERS["faq-entries"].function(Row(values, Origin("faq.jsonl", 1))))  # type: ignore[arg-type]
+
+
+def lines(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+FAQ = [
+    ENTRY,
+    {"question": "How do I leave?", "answer": "By the door."},
+    {"question": "Where can I stay?", "answer": "Upstairs."},
+    {"question": "怎么付款？", "answer": "在服务台。"},
+    {"question": "怎么离开？", "answer": "走大门。"},
+]
+
+
+def test_a_faq_is_retrieved_by_one_option(tmp_path: Path) -> None:
+    asked = [
+        {"question": "do I pay here?", "answer": "At the desk."},
+        {"question": "in which way do I leave?", "answer": "By the door."},
+        {"question": "where to stay?", "answer": "Not in the FAQ."},
+        {"question": "请问怎么离开啊", "answer": "走大门。"},
+    ]
+    files = [
+        "--test",
+        str(lines(tmp_path / "asked.jsonl", asked)),
+        "--retrieve",
+        str(lines(tmp_path / "faq.jsonl", FAQ)),
+    ]
+    done = CliRunner().invoke(cli, ["build", str(tmp_path / "run"), "--task", "qa-faq", *files])
+    assert done.exit_code == 0, done.output
+    assert "among the first 3 for 3 of 4 rows; it was put there for 1" in done.output
+    for one in InstructionSet(tmp_path / "run", "test"):
+        assert one.example.answers[0] in one.example.inputs["candidates"]
+    ledger = json.loads((tmp_path / "run" / "ledger.json").read_text(encoding="utf-8"))
+    assert ledger["sources"][0]["retrieve"]["into"] == "candidates"
+
+
+@pytest.mark.parametrize("task", ["qa", "qa-open", "qa-boolean", "qa-choice"])
+def test_every_other_task_gets_its_passage_by_one_option(tmp_path: Path, task: str) -> None:
+    corpus = lines(tmp_path / "passages.jsonl", [{"text": PASSAGE}, {"text": "Something else."}])
+    answer = {"qa": "Alder Reach", "qa-open": "Near Alder.", "qa-boolean": "yes", "qa-choice": "sea"}[task]
+    row = {"question": "Where does the Wend rise?", "answer": answer}
+    row |= {"choices": ["sea", "lake"]} if task == "qa-choice" else {}
+    files = ["--test", str(lines(tmp_path / "rows.jsonl", [row])), "--retrieve", str(corpus)]
+    done = CliRunner().invoke(cli, ["build", str(tmp_path / "run"), "--task", task, *files])
+    assert done.exit_code == 0, done.output
+    (one,) = InstructionSet(tmp_path / "run", "test")
+    assert str(one.example.inputs["context"]).startswith(PASSAGE)
