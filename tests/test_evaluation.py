@@ -210,6 +210,19 @@ def test_choices_of_their_own_have_a_place_as_baseline() -> None:
     assert report.confusion["matrix"] == [{"gold": "A", "counts": [6, 0]}, {"gold": "C", "counts": [2, 0]}]
 
 
+def test_a_set_of_labels_that_all_rows_share_is_told_by_name() -> None:
+    task = Task("pick", summary="p", fields={"options": "o"}, target=Choice(from_field="options"))
+    rows = []
+    for at in range(8):
+        options = ["card", "loan"] if at % 2 else ["loan", "card"]  # a set: the order is the row's own
+        example = Example(inputs={"options": options}, answers=("card",), id=f"row-{at}")
+        rows.append(evolve(row(at, "good"), example=example, labels=tuple(options)))
+    report = report_of(rows, [said(one, "loan" if at == 0 else "card") for at, one in enumerate(rows)], task=task)
+    assert report.confusion["of"] == "labels"
+    assert report.confusion["pairs"] == [{"gold": "card", "predicted": "loan", "count": 1, "of": 8}]
+    assert [one["label"] for one in report.labels] == ["card", "loan"]
+
+
 def test_saying_that_there_is_no_answer_is_the_baseline_of_nullable_spans() -> None:
     task = Task("qa", summary="q", fields={"text": "t"}, target=Span(within="text", nullable=True))
     golds = [NO_ANSWER, SpanAnswer("sentence", 0), NO_ANSWER]

@@ -17,11 +17,19 @@ MOST_LABELS_IN_A_MATRIX = 20
 MOST_CONFUSIONS = 20
 
 
-def _label_of(answer: Answer | None, example: Example, task: Task) -> str | None:
+def _named(pairs: Sequence[Pair], task: Task) -> bool:
+    """Tell whether labels stand for themselves: the task's own, or a set that all rows share and that comes back."""
+    if not (isinstance(task.target, Choice) and task.target.from_field):
+        return True
+    sets = {frozenset(task.target.labels(one.example.inputs)) for one, _ in pairs}
+    return len(sets) == 1 and len(pairs) >= len(next(iter(sets)))
+
+
+def _label_of(answer: Answer | None, example: Example, task: Task, *, named: bool) -> str | None:
     """Return the label that stands for an answer in tables: itself, or its place where rows have own choices."""
     if answer is None or not isinstance(task.target, Choice):
         return None
-    if task.target.from_field is None:
+    if named:
         return str(answer)
     labels = task.target.labels(example.inputs)
     return _letter(labels.index(str(answer))) if answer in labels else None
@@ -31,15 +39,15 @@ def _letter(place: int) -> str:
     return chr(65 + place) if place < 26 else str(place + 1)
 
 
-def _confused(pairs: Sequence[Pair], task: Task) -> Counter[tuple[str, str | None]]:
+def _confused(pairs: Sequence[Pair], task: Task, *, named: bool) -> Counter[tuple[str, str | None]]:
     """Count (gold, predicted); where several answers are gold, the predicted one if it is among them."""
     found: Counter[tuple[str, str | None]] = Counter()
     for one, said in pairs:
         answers = one.example.answers
         gold = said.answer if said.answer in answers else answers[0]
-        label = _label_of(gold, one.example, task)
+        label = _label_of(gold, one.example, task, named=named)
         if label is not None:
-            found[label, _label_of(said.answer, one.example, task)] += 1
+            found[label, _label_of(said.answer, one.example, task, named=named)] += 1
     return found
 
 
@@ -56,7 +64,8 @@ def _order(names: Iterable[str], task: Task) -> list[str]:
 def confusion(pairs: Sequence[Pair], task: Task) -> dict[str, Any]:
     if not _confusable(task) or not pairs:
         return {}
-    counts = _confused(pairs, task)
+    named = _named(pairs, task)
+    counts = _confused(pairs, task, named=named)
     names = _order({name for pair in counts for name in pair if name is not None}, task)
     support: Counter[str] = Counter()
     for (gold, _), count in counts.items():
@@ -66,7 +75,7 @@ def confusion(pairs: Sequence[Pair], task: Task) -> dict[str, Any]:
         key=lambda item: (-item[2], item[0], item[1] or ""),
     )
     found: dict[str, Any] = {
-        "of": "places" if isinstance(task.target, Choice) and task.target.from_field else "labels",
+        "of": "labels" if named else "places",
         "labels": len(names),
         "pairs": [
             {"gold": gold, "predicted": said, "count": count, "of": support[gold]}
@@ -84,7 +93,7 @@ def label_figures(pairs: Sequence[Pair], task: Task) -> list[dict[str, Any]]:
     """Return support, precision, recall and F1 of each label of a closed set, or of each type of entity."""
     if isinstance(task.target, Tags):
         return _entity_figures(pairs)
-    if not isinstance(task.target, Choice) or task.target.from_field:
+    if not isinstance(task.target, Choice) or not _named(pairs, task):
         return []
     support, predicted, right = Counter[str](), Counter[str](), Counter[str]()
     for one, said in pairs:
