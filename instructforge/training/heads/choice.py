@@ -28,8 +28,8 @@ from instructforge.training.heads.body import (
     width_of,
 )
 from instructforge.training.heads.fits import FittedHead, figure_of, figures_of_items, fit_labels, fit_matches
-from instructforge.training.heads.inputs import ChoiceItem, ChoiceReader
-from instructforge.training.heads.modules import ContrastModel, LabelModel, MatchModel, PairModel
+from instructforge.training.heads.inputs import ChoiceItem, ChoiceReader, Ids
+from instructforge.training.heads.modules import ContrastModel, LabelModel, MatchModel, PairModel, match_views
 from instructforge.training.heads.plan import ChoicePlan, plan_choices
 from instructforge.training.heads.probe import length_batches
 from instructforge.training.heads.rows import RowSplit, split_rows
@@ -64,6 +64,8 @@ def choice_scores(model: ChoiceModel, reader: ChoiceReader, items: Sequence[Choi
     Shapes:
         Returns: for each item (L,), or (C,) for ``match``; on the CPU.
     """
+    if isinstance(model, MatchModel):
+        return _match_scores(model, reader, items)
     device = next(model.parameters()).device
     scores: list[Tensor] = [torch.empty(0)] * len(items)
     with torch.inference_mode():
@@ -73,6 +75,27 @@ def choice_scores(model: ChoiceModel, reader: ChoiceReader, items: Sequence[Choi
             logits = model(**on_device(batch, device))["logits"]
             for place, row in zip(places, logits, strict=True):
                 scores[place] = row.float().cpu()
+    return scores
+
+
+def _match_scores(model: MatchModel, reader: ChoiceReader, items: Sequence[ChoiceItem]) -> list[Tensor]:
+    """Read every different text once, with others of its length: rows share texts, and a passage is long."""
+    places: dict[Ids, int] = {}
+    for item in items:
+        for text in item.texts:
+            places.setdefault(text, len(places))
+    texts, device = list(places), next(model.parameters()).device
+    scores: list[Tensor] = []
+    with torch.inference_mode():
+        vectors = torch.empty(len(texts), width_of(model.body), device=device)
+        for some in length_batches([len(text) for text in texts], _AT_ONCE["label"]):
+            vectors[some] = model.vectors(
+                **on_device(reader.pad_texts([texts[place] for place in some]), device)
+            ).float()
+        for item in items:
+            assert item.row is not None
+            views = match_views(vectors, item.row.moved([places[text] for text in item.texts]))
+            scores.append((views @ model.head["weights"]).float().cpu())
     return scores
 
 
