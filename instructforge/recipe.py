@@ -381,8 +381,9 @@ def _problems(value: Any, kind: Any, path: str) -> Iterator[str]:
     if attrs.has(kind):
         yield from _class_problems(value, kind, path)
     elif get_origin(kind) in (Union, UnionType):
-        if value is not None:
-            yield from _problems(value, next(part for part in get_args(kind) if part is not type(None)), path)
+        tried = [list(_problems(value, part, path)) for part in get_args(kind) if part is not type(None)]
+        if value is not None and all(tried):
+            yield from tried[0]
     elif _is_mapping(kind):
         inner = get_args(kind)[1] if get_args(kind) else Any
         if not isinstance(value, dict):

@@ -243,3 +243,31 @@ def test_an_encoder_is_refused_before_anything_is_built(tmp_path: Path) -> None:
     said = call("run", path, tmp_path / "run", code=2)
     assert "its head serves one task" in said.stderr
     assert not (tmp_path / "run" / "parts").exists()
+
+
+# --- Templates ----------------------------------------------------------------------------------------
+
+
+def used_templates_of(folder: Path, **options: object) -> Counter[str]:
+    from instructforge.building import BuildSettings, InstructionSet, Source, build
+    from instructforge.plugins import Forge
+
+    pairs = tsv(folder / "pairs.tsv", 60)
+    out = folder / "out"
+    build(Forge.discover(), "nli", [Source(pairs, split="train")], out, BuildSettings(**options))  # type: ignore[arg-type]
+    return Counter(one.template for one in InstructionSet(out, "train"))
+
+
+def test_weights_of_templates_say_how_often_each_comes(tmp_path: Path) -> None:
+    used = used_templates_of(
+        tmp_path, templates=("exam", "terse", "polite"), template_weights={"exam": 4.0, "en/terse": 0}
+    )
+    assert set(used) == {"exam", "polite"}
+    assert 3.0 < used["exam"] / used["polite"] < 5.3  # 360 rows at 4 to 1
+
+
+def test_a_weight_of_no_template_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match='no template "exma"'):
+        used_templates_of(tmp_path, template_weights={"exma": 2.0})
+    with pytest.raises(ConfigError, match="template_weights.exam is -1"):
+        used_templates_of(tmp_path, template_weights={"exam": -1.0})

@@ -227,7 +227,8 @@ def _field_to_fill(task: Task, query: str) -> str:
     named = [getattr(task.target, "within", None), "context", getattr(task.target, "from_field", None)]
     open_lists = [name for name, part in task.fields.items() if part.kind == "list" and part.optional]
     named += open_lists if len(open_lists) == 1 else []
-    found = [name for name in named if name in task.fields and name != query and task.fields[name].kind in _FILLED]
+    fields = task.fields
+    found = [name for name in named if name and name in fields and name != query and fields[name].kind in _FILLED]
     if not found:
         raise ConfigError(_nothing_fits(task, "into", "no one field that passages belong into"))
     return str(found[0])

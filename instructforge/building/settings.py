@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +13,31 @@ from attrs import asdict, field, frozen
 
 from instructforge.errors import ConfigError, printable
 
-__all__ = ["SPLITS", "BuildSettings", "Retrieve", "Source"]
+__all__ = ["SPLITS", "BuildSettings", "Retrieve", "Source", "names_template"]
 
 SPLITS = ("train", "validation", "test")
+_DEDUP = ("exact", "near")
+_DECONTAMINATE = ("exact", "normalised", "ngram")
 _SPLIT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,40}\Z")
 
 
 def _check_split_name(name: str) -> None:
     if not _SPLIT_NAME.match(name):
         raise ConfigError(f'"{printable(name, 40)}" is no name of a split: letters, digits and underscores, 41 at most')
+
+
+def names_template(ask: str, key: str) -> bool:
+    """Tell whether ``ask`` names the template: its name, its language and name, its key, or a pattern of these.
+
+    >>> names_template("exam", "qa/en/exam"), names_template("en/*", "qa/en/exam"), names_template("zh/x", "qa/en/x")
+    (True, True, False)
+    """
+    parts = key.split("/")
+    return any(fnmatchcase("/".join(parts[start:]), ask) for start in range(len(parts)))
+
+
+def _dedup(value: str | bool) -> str | bool:
+    return "exact" if value is True else value
 
 
 def _names(value: str | Iterable[str]) -> tuple[str, ...]:
@@ -102,12 +120,18 @@ class BuildSettings:
         shard_rows: Rows of a shard.
         split: Shares of the splits, for sources that name none.
         templates: Names or keys of the templates to use (``exam``, ``en/exam``, ``qa/en/*``); all where empty.
+        template_weights: Name or key of templates (``exam``, ``qa/en/*``) → how much more often than others they come
+            first, 1 for those not named; 0 leaves them out.
         per_example: Different templates for each row of ``train``; its instructions then have the ids
             ``<row id>#<template>``. Rows of other splits have one, so that figures count each row once.
         inverted_share: Share of labelled train rows that get an inverted template. Other splits never do.
         language: Language of all rows; else each row's own, or the one that its script tells.
         limit: Read no further in a source once so many of its examples are built.
-        dedup: Whether a row with the same content as an earlier one is left out, and counted.
+        dedup: ``exact`` (or true): a row with the same content as an earlier one is left out, and counted; ``near``:
+            also one that is much like an earlier one in each of its fields, with the same label.
+        dedup_threshold: Share of n-grams in common (Jaccard) from which two texts are near-duplicates.
+        decontaminate: Leaves out training rows that tell of rows of another split: with the same inputs (``exact``),
+            the same but for case, width, spaces and punctuation (``normalised``), or an n-gram of one (``ngram``).
         few_shot: Worked examples in front of each row's question; none where 0.
         few_shot_from: ``samples`` of the task, or rows of ``train`` (never the row itself, or one of its group).
         few_shot_as: ``turns`` of the chat, or ``text`` in front of the question.
@@ -120,11 +144,14 @@ class BuildSettings:
     shard_rows: int = 5000
     split: Mapping[str, float] = field(factory=_shares)
     templates: tuple[str, ...] = field(default=(), converter=tuple)
+    template_weights: Mapping[str, float] = field(factory=dict)
     per_example: int = 1
     inverted_share: float = 0.0
     language: str | None = None
     limit: int | None = None
-    dedup: bool = False
+    dedup: str | bool = field(default=False, converter=_dedup)
+    dedup_threshold: float = 0.7
+    decontaminate: str | None = None
     few_shot: int = 0
     few_shot_from: str = "samples"
     few_shot_as: str = "turns"
@@ -142,6 +169,9 @@ class BuildSettings:
         problems = [f"{name} is {value}, and must be 1 or more" for name, value in least.items() if value < 1]
         if not 0.0 <= self.inverted_share <= 1.0:
             problems.append(f"inverted_share is {self.inverted_share}, not a share from 0 to 1")
+        for name, weight in self.template_weights.items():
+            if not (math.isfinite(weight) and weight >= 0):
+                problems.append(f"template_weights.{name} is {weight}, and must be 0 or more")
         if self.few_shot < 0:
             problems.append(f"few_shot is {self.few_shot}, and must not be negative")
         for name, known in (("few_shot_from", ("samples", "train")), ("few_shot_as", ("turns", "text"))):
@@ -149,6 +179,12 @@ class BuildSettings:
                 problems.append(f'{name} is "{printable(getattr(self, name), 40)}", not {" or ".join(known)}')
         if not 0.0 <= self.few_shot_share <= 1.0:
             problems.append(f"few_shot_share is {self.few_shot_share}, not a share from 0 to 1")
+        for name, kinds in (("dedup", _DEDUP), ("decontaminate", _DECONTAMINATE)):
+            given = getattr(self, name)
+            if given not in (None, False, *kinds):
+                problems.append(f'{name} is "{printable(given, 40)}", not {" or ".join(kinds)}')
+        if not 0.0 < self.dedup_threshold <= 1.0:
+            problems.append(f"dedup_threshold is {self.dedup_threshold}, not a share above 0, and up to 1")
         if self.max_bad is not None and self.max_bad < 0:
             problems.append(f"max_bad is {self.max_bad}, and must not be negative")
         return problems
@@ -164,8 +200,16 @@ class BuildSettings:
             problems.append(f"the shares of the splits add up to {total:g}, not to 1")
         return problems
 
+    def weight_of(self, key: str) -> float:
+        """Return a template's weight: that of the last pattern which names it."""
+        return next((w for ask, w in reversed([*self.template_weights.items()]) if names_template(ask, key)), 1.0)
+
     def to_json(self) -> dict[str, Any]:
         """Return what decides the output: everything but ``workers``."""
         value = asdict(self)
         del value["workers"]
-        return value | {"templates": list(self.templates), "split": dict(self.split)}
+        return value | {
+            "template_weights": dict(self.template_weights),
+            "templates": list(self.templates),
+            "split": dict(self.split),
+        }
