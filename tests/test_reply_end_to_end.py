@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from instructforge.data import Output, Prediction
 from instructforge.engines import open_engine
 from instructforge.engines.causal import CausalEngine
 from instructforge.evaluation import evaluate
+from instructforge.report import write
 from instructforge.training.causal import CausalTrainer
 
 pytestmark = pytest.mark.slow  # trains a tiny model
@@ -74,7 +76,9 @@ def test_a_build_keeps_calls_reasoning_and_tools(built: list[Instruction]) -> No
         assert Instruction.from_json(json.loads(json.dumps(row.to_json()))) == row
 
 
-def test_what_was_learnt_is_read_back_and_scored(built: list[Instruction], engine: CausalEngine) -> None:
+def test_what_was_learnt_is_read_back_and_scored(
+    built: list[Instruction], engine: CausalEngine, tmp_path: Path
+) -> None:
     outputs = list(engine.outputs(built, "text"))
     predictions = FORGE.decoders.get("text").decode(outputs, built, TASK)
     for row, said in zip(built, predictions, strict=True):
@@ -89,6 +93,8 @@ def test_what_was_learnt_is_read_back_and_scored(built: list[Instruction], engin
     report = evaluate(predictions, built, task=TASK, forge=FORGE)
     assert [report.metrics[name]["value"] for name in ("exact-match", "token-f1", "tool-calls")] == [1.0, 1.0, 1.0]
     assert "final-number" in report.left_out
+    write(report, tmp_path)
+    assert "&#34;rain&#34;" in (tmp_path / "report.html").read_text(encoding="utf-8").replace("&quot;", "&#34;")
 
 
 def test_the_contract_carries_how_calls_are_written(engine: CausalEngine) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from instructforge.cli.output import on_terminal, say, visible
-from instructforge.data import Instruction, Landing
+from instructforge.data import Instruction, Landing, Message, Reply
 from instructforge.errors import TemplateError
 from instructforge.files import seed_of
 
@@ -33,10 +34,37 @@ def first_rendering(forge: Forge, task: Task, language: str) -> Instruction | No
 
 
 def instruction_lines(instruction: Instruction) -> Iterator[str]:
-    """Yield an instruction as plain lines: each turn's role on a line, its text indented below."""
+    """Yield an instruction as plain lines: each turn's role on a line, its text and what else it has indented below."""
     for message in instruction.messages:
-        yield f"  {message.role}{' (trained)' if message.trained else ''}"
-        yield from (f"    {line}" for line in message.content.split("\n"))
+        yield f"  {_heading(message)}"
+        yield from (f"    {line}" for line in _before(message))
+        if message.content or not message.tool_calls:
+            yield from (f"    {line}" for line in message.content.split("\n"))
+        yield from (f"    {line}" for line in _behind(message))
+    yield from (f"  {line}" for line in _tools(instruction))
+
+
+def _heading(message: Message) -> str:
+    weight = "" if message.weight is None else f", weight {message.weight}"
+    return (
+        f"{message.role}{f' ({message.name})' if message.name else ''}{' (trained)' if message.trained else ''}{weight}"
+    )
+
+
+def _before(message: Message) -> Iterator[str]:
+    if message.reasoning:
+        yield from f"[reasoning] {message.reasoning}".split("\n")
+
+
+def _behind(message: Message) -> Iterator[str]:
+    for name, arguments in Reply("", tool_calls=message.tool_calls).calls:
+        yield f"[tool call] {name} {json.dumps(arguments, ensure_ascii=False)}"
+
+
+def _tools(instruction: Instruction) -> Iterator[str]:
+    for tool in instruction.tools:
+        function = tool.get("function", tool)
+        yield f"may call: {json.dumps(function, ensure_ascii=False)}"
 
 
 def say_instruction(instruction: Instruction) -> None:
@@ -55,7 +83,9 @@ def _say_coloured(instruction: Instruction) -> None:
     console = Console(highlight=False)
     colour = {name: _STYLES[n % len(_STYLES)] for n, name in enumerate(_fields_of(instruction))}
     for number, message in enumerate(instruction.messages):
-        console.print(Text(f"  {message.role}{' (trained)' if message.trained else ''}", style="bold"))
+        console.print(Text(f"  {visible(_heading(message))}", style="bold"))
+        for told in _before(message):
+            console.print(Text(f"    {visible(told)}", style="italic"), soft_wrap=True)
         text = Text(style="green" if message.trained else "")
         place = 0
         for landing in _landings_of(instruction, number):
@@ -66,6 +96,10 @@ def _say_coloured(instruction: Instruction) -> None:
         text.append(visible(message.content[place:]))
         for line in text.split("\n", allow_blank=True):
             console.print(Text("    ").append_text(line), soft_wrap=True)
+        for told in _behind(message):
+            console.print(Text(f"    {visible(told)}", style="green" if message.trained else ""), soft_wrap=True)
+    for told in _tools(instruction):
+        console.print(Text(f"  {visible(told)}", style="dim"), soft_wrap=True)
     legend = Text("  ")
     for name, style in colour.items():
         legend.append(f"■ {visible(name)}  ", style=style)

@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from instructforge.data import Reply, answer_from_json
+from instructforge.metrics.base import text_of
 from instructforge.report.plots import histogram, loss_curve
 from instructforge.report.wording import metric_name, number, percent, points, reason_in, words_for
 
@@ -141,7 +143,8 @@ def _remarks(value: Mapping[str, Any], words: Mapping[str, str], lang: str) -> s
 def _answer(given: Any, words: Mapping[str, str]) -> str:
     """Return an answer, as it stands in the report, as text."""
     if isinstance(given, Mapping):
-        return str(given["text"]) or words["no_answer"]
+        found = answer_from_json(given)
+        return text_of(found) if isinstance(found, Reply) else str(given["text"]) or words["no_answer"]
     if isinstance(given, list):
         return ", ".join(map(str, given)) or words["no_labels"]
     return words["none_predicted"] if given is None else str(given)

@@ -12,6 +12,7 @@ import pytest
 import instructforge_instruction
 from instructforge import DataError, Example, Forge, Instruction, Origin, Prediction, Reply, Row
 from instructforge.building import BuildSettings, Source, build
+from instructforge.cli.showing import instruction_lines
 from instructforge.errors import ConfigError
 from instructforge.normalizers import choose, map_columns
 from instructforge.testing import check_data_set, check_plugin
@@ -361,6 +362,14 @@ def test_six_templates_of_each_language_apply_to_a_plain_row() -> None:
         prompts = [str(made.prompt) for made in found if made is not None]
         assert len(prompts) >= 7
         assert len(set(prompts)) == len(prompts)
+
+
+def test_what_is_not_text_is_shown_too() -> None:
+    reply = Reply("", reasoning="Hm.", tool_calls=[CALL], weight=1)
+    example = Example(inputs={"instruction": "1?", "tools": [ADD]}, answers=(reply,), id="x", language="en")
+    lines = list(instruction_lines(FORGE.template("instruction/en/plain").render(example, seed=1)))
+    assert lines[2:5] == ["  assistant (trained), weight 1", "    [reasoning] Hm.", '    [tool call] add {"a": 1}']
+    assert lines[5].startswith('  may call: {"name": "add"')
 
 
 # --- Metrics ------------------------------------------------------------------------------------------
