@@ -472,7 +472,7 @@ ROWS: dict[str, list[dict[str, Any]]] = {
             "answers": {"input_text": ["cat"], "answer_start": [2], "answer_end": [5]},
         }
     ],
-    "cos_e/v1.0": [{"question": "q", "choices": ["a", "b", "c"], "answer": "b", "id": "1"}],
+    "cos_e": [{"question": "q", "choices": ["a", "b", "c"], "answer": "b", "id": "1"}],
     "nlu_evaluation_data": [{"text": "t", "scenario": name, "label": 3} for name in ("alarm", "iot", "play", "music")],
     "piqa": [{"goal": "Boil", "sol1": "Use water", "sol2": "Use sand", "label": label} for label in (0, 1)],
     "quartz": [{"question": "q", "para": "p", "choices": {"text": ["a", "b"], "label": ["A", "B"]}, "answerKey": "A"}],
@@ -538,7 +538,7 @@ def test_the_whole_collection_renders_as_stock_jinja_renders_it() -> None:
         choices = None if one.answer_choices is None else environment.from_string(one.answer_choices)
         good = 0
         for number, row in enumerate(rows_for(one)):
-            if number > 6 and good >= 3:
+            if number > 6 and (good >= 3 or not one.deterministic):
                 break
             if not one.deterministic:
                 tally["drawn"] += _draws_alike(one, row)

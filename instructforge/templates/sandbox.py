@@ -26,11 +26,13 @@ from instructforge.templates.compiler import GuardedCodeGenerator, code_names, i
 from instructforge.templates.filters import FILTERS, GLOBALS, TESTS
 from instructforge.templates.guard import Guard, GuardError
 from instructforge.templates.limits import Limits
+from instructforge.templates.traced import Traced
 
 __all__ = ["BoundedEnvironment", "Code", "bounded"]
 
 MAX_BRANCHES = 200
 _ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]+")
+_TRACED = f"'{Traced.__module__}.{Traced.__qualname__} object'"
 _REFUSED = (nodes.ScopedEvalContextModifier, nodes.EvalContextModifier, nodes.OverlayScope)
 _REFERENCES = (nodes.Extends, nodes.Include, nodes.Import, nodes.FromImport)
 
@@ -267,7 +269,7 @@ class _Bounded:
 
 
 def _scrubbed(error: BaseException) -> str:
-    return printable(_ADDRESS.sub("at …", str(error)), 300)
+    return printable(_ADDRESS.sub("at …", str(error)).replace(_TRACED, "'str object'"), 300)
 
 
 def _refusal(name: str, rule: str, what: str, expected: str, fix: str) -> TemplateError:
