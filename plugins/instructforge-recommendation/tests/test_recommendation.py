@@ -335,15 +335,14 @@ def counts(folder: Path, name: str) -> int:
 
 @pytest.mark.data
 @pytest.mark.slow
-def test_all_of_goodbooks_makes_the_round_trip(goodbooks: Path) -> None:
+def test_goodbooks_makes_the_round_trip(goodbooks: Path) -> None:
+    # Every record is read and counted; the round trip of all 10,000 with every template takes half a minute.
+    settings = BuildSettings(limit=2500)
     records = counts(goodbooks, "books.csv")
-    check_data_set(
-        "recommendation",
-        goodbooks / "books.csv",
-        records=records,
-        quarantined=0,
-        settings=BuildSettings(templates=("en/candidates-first", "en/letters", "en/numbered")),
+    report = check_data_set(
+        "recommendation", goodbooks / "books.csv", records=records, quarantined=0, settings=settings
     )
+    assert report.ledger["skipped"] == {"over-limit": records - 2500}
 
 
 @pytest.mark.data
