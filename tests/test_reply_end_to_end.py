@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import tiny_models
 from test_encoding_calls import THINKING
@@ -93,6 +94,11 @@ def test_what_was_learnt_is_read_back_and_scored(
     report = evaluate(predictions, built, task=TASK, forge=FORGE)
     assert [report.metrics[name]["value"] for name in ("exact-match", "token-f1", "tool-calls")] == [1.0, 1.0, 1.0]
     assert "final-number" in report.left_out
+    schemas = Path(__file__).parent.parent / "docs" / "schemas"
+    jsonschema.validate(report.to_json(), json.loads((schemas / "report.json").read_text(encoding="utf-8")))
+    for said in predictions:
+        schema = json.loads((schemas / "predictions.json").read_text(encoding="utf-8"))
+        jsonschema.validate(json.loads(json.dumps(said.to_json())), schema)
     write(report, tmp_path)
     assert "&#34;rain&#34;" in (tmp_path / "report.html").read_text(encoding="utf-8").replace("&quot;", "&#34;")
 
