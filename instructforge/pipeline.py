@@ -168,7 +168,8 @@ class Run:
         task = self.task
         self.save()
         self.forge.emit("run_started", run=self.folder, recipe=self.recipe.to_json())
-        result = build(self.forge, task, sources, self.folder, self.recipe.build_settings, progress=self.progress)
+        settings = self.recipe.build_settings
+        result = build(self.forge, task, sources, self.folder, settings, progress=self.progress, say=self.say)
         for line in result.messages:
             self.say(line)
         self.finished("build", sha256_of(result.ledger), result.ledger)
@@ -333,13 +334,13 @@ class Run:
             files=(),
             train=(),
             validation=(),
-            test=tuple(inputs),
+            test=tuple(path if path.startswith("hub:") else str(Path(path).absolute()) for path in inputs),
         )
         settings = attrs.evolve(self.recipe.build_settings, limit=None, per_example=1)
         result = build(
             self.forge,
             self.task,
-            plan.sources(Path()),
+            plan.sources(self.base),  # a corpus and files of constants lie where the recipe says
             work,
             settings,
             progress=self.progress,
