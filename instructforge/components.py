@@ -95,6 +95,8 @@ class Reader(Protocol):
         suffixes: File endings it answers to, ``.gz`` aside: ``(".jsonl", ".ndjson")``.
         priority: Optional, 0 where a reader has none. A reader of one special form of a general format
             (nested SQuAD within JSON) states a higher one, and is chosen where both accept a file.
+        records: Optional method: the number of records of a path, where the file tells without being read. A build
+            shows by it how far it is; else by the place in the file.
         beside: Optional, a method ``(path, options)`` of a reader that reads other files with the one it is given:
             it returns them, so that the build's hash covers them.
     """

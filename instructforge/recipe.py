@@ -437,6 +437,7 @@ def _shown(value: Any) -> str:
 
 
 _converter = cattrs.Converter(forbid_extra_keys=True)
+_converter.register_structure_hook(str | bool, lambda value, kind: value)
 _converter.register_structure_hook_func(
     lambda kind: getattr(kind, "__origin__", None) is tuple,
     lambda value, kind: (value,) if isinstance(value, str) else tuple(value),  # one file needs no list

@@ -198,7 +198,7 @@ def test_a_malformed_file_costs_what_is_bad_and_no_more(tmp_path: Path, name: st
 def check(value: Any, schema: dict[str, Any], where: str = "") -> None:
     """Check a value against the part of JSON Schema that our schemas use; an unknown keyword is an error."""
     names: dict[str, Any] = {"object": dict, "array": list, "string": str, "boolean": bool, "integer": int}
-    names["null"] = type(None)
+    names |= {"null": type(None), "number": (int, float)}
     known = {"type", "properties", "required", "additionalProperties", "items", "const", "minimum", "pattern"}
     known |= {"title", "description", "$schema", "$id"}
     assert set(schema) <= known, set(schema) - known
@@ -227,9 +227,10 @@ def test_ledger_and_quarantine_keep_to_their_schemas(tmp_path: Path) -> None:
     folder = HERE.parent / "docs/schemas"
     build(pairs_forge(tmp_path), "pairs", [Source(mixed(tmp_path))], tmp_path / "run", BuildSettings(dedup=True))
     check(read_ledger(tmp_path / "run"), json.loads((folder / "ledger.json").read_text()))
-    schema = json.loads((folder / "quarantine.json").read_text())
-    for line in (tmp_path / "run/quarantine.jsonl").read_text().splitlines():
-        check(json.loads(line), schema)
+    for name in ("quarantine", "duplicates"):
+        schema = json.loads((folder / f"{name}.json").read_text())
+        for line in (tmp_path / f"run/{name}.jsonl").read_text().splitlines():
+            check(json.loads(line), schema)
 
 
 # --- Real data ----------------------------------------------------------------------------------------

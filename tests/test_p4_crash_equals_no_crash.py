@@ -19,6 +19,8 @@ from instructforge import DataError, InstructForgeError
 from instructforge.building import BuildSettings, InstructionSet, Source, build
 from instructforge.building import driver as driving
 from instructforge.building.state import State
+from instructforge.duplicates.documents import Journal
+from instructforge.duplicates.runs import SortedRuns
 
 HERE = Path(__file__).parent
 ROWS = 2500
@@ -152,7 +154,11 @@ def _count_steps(monkeypatch: pytest.MonkeyPatch, crash_at: int | None) -> list[
         (State, "commit"),
         (State, "add_pending"),
         (State, "clear_pending"),
-        (State, "add"),
+        (State, "add_duplicate"),
+        (SortedRuns, "add"),
+        (SortedRuns, "save"),
+        (SortedRuns, "settled"),
+        (Journal, "append"),
         (State, "remove"),
     ):
         monkeypatch.setattr(owner, name, stepping(getattr(owner, name)))

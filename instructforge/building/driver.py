@@ -16,7 +16,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
-from fnmatch import fnmatchcase
 from importlib.metadata import version
 from itertools import chain, islice
 from pathlib import Path
@@ -27,8 +26,9 @@ from attrs import define, frozen
 
 from instructforge import __version__
 from instructforge.building.collecting import with_collected
-from instructforge.building.inputs import Input, open_inputs
+from instructforge.building.inputs import Input, open_inputs, same_files
 from instructforge.building.ledger import (
+    DUPLICATES,
     FEW_SHOT,
     LEDGER,
     QUARANTINE,
@@ -41,17 +41,20 @@ from instructforge.building.ledger import (
     used_templates,
 )
 from instructforge.building.making import Built, Maker, Outcome, Plan, quarantine_entry
+from instructforge.building.position import Position
 from instructforge.building.retrieving import retrieval_figures, said_of_retrieval
-from instructforge.building.settings import BuildSettings, Source
+from instructforge.building.settings import BuildSettings, Source, names_template
 from instructforge.building.shards import DATA, from_bytes, shard_name, to_bytes, write_shard
-from instructforge.building.state import Index, State
+from instructforge.building.state import Ids, State
 from instructforge.building.workers import Batch, Done, outcomes
 from instructforge.components import RowOrError
-from instructforge.data import Row
+from instructforge.data import Origin, Row
 from instructforge.errors import ConfigError, DataError, InstructForgeError, TemplateError, did_you_mean, printable
 from instructforge.files import exclusive_lock, sha256_of, write_atomically, write_json
+from instructforge.readers.opening import noting_opened
 
 if TYPE_CHECKING:
+    from instructforge.building.comparing import Comparisons, Marker
     from instructforge.building.fewshot import ShotPool
     from instructforge.plugins import Forge
     from instructforge.tasks import Task
@@ -61,7 +64,7 @@ if TYPE_CHECKING:
 __all__ = ["BuildResult", "Progress", "build"]
 
 Progress: TypeAlias = "Callable[[str, int, int | None], None]"
-"""Called with (stage, done, total or None), a few times a second at most."""
+"""Called with (stage, done, total or None), a few times a second at most: in bytes, or, without a total, in rows."""
 
 _BATCH_ROWS = 256
 _BATCH_CHARACTERS = 2_000_000
@@ -112,6 +115,7 @@ def build(
     checkpoint_s: float = 2.0,
     library: TemplateLibrary | None = None,
     shots: ShotPool | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> BuildResult:
     """Build instructions from raw files.
 
@@ -127,6 +131,7 @@ def build(
         progress: Told how far it is.
         checkpoint_s: Seconds between two checkpoints. It has no influence on the output.
         library: The templates, where they are not to be the plugins' own but those that a model carries.
+        say: Told at once what a person should know before the work begins: a file given as train and as test.
         shots: What worked examples are drawn from, where it is not to be drawn anew but is what a model carries.
 
     Raises:
@@ -138,11 +143,16 @@ def build(
     found = forge.tasks.get(task) if isinstance(task, str) else task
     chosen = settings or BuildSettings()
     with exclusive_lock(Path(out)), _disk_full_explained(Path(out)):
-        inputs, collected = with_collected(open_inputs(forge, found, sources, Path(out)))
+        opened = open_inputs(forge, found, sources, Path(out))
+        twice = _given_twice(opened, chosen)
+        for line in twice:
+            if say is not None:
+                say(line)
+        inputs, collected = with_collected(opened)
         templates, warnings = _templates(forge.templates if library is None else library, found, chosen)
         warnings += collected
         identity = _identity(forge, found, inputs, chosen, templates)
-        run = _Build(Path(out), found, inputs, chosen, templates, warnings, identity, progress)
+        run = _Build(Path(out), found, inputs, chosen, templates, [*twice, *warnings], identity, progress)
         run.pool = shots
         return run.result(checkpoint_s)
 
@@ -166,6 +176,25 @@ class _disk_full_explained:
             ) from error
 
 
+def _given_twice(inputs: Sequence[Input], settings: BuildSettings) -> list[str]:
+    """Return a line for each file that is given twice.
+
+    Raises:
+        ConfigError: It is given as train and as another split, and train is to be without the rows of the others.
+    """
+    lines = []
+    for first, second in same_files(inputs):
+        sides = {one.source.split for one in (first, second)}
+        shown = " and ".join(sorted(side or "split here" for side in sides))
+        leaks = ": what is trained on is tested on" if "train" in sides and len(sides) > 1 else ""
+        lines.append(f'"{first.label}" and "{second.label}" are the same file, byte for byte ({shown}){leaks}')
+        if settings.decontaminate and leaks:
+            raise ConfigError(
+                f"{lines[-1]}. With decontaminate no training row would be left. Give another file for one of them"
+            )
+    return lines
+
+
 # --- What decides the output --------------------------------------------------------------------------
 
 
@@ -183,14 +212,17 @@ def _templates(library: TemplateLibrary, task: Task, settings: BuildSettings) ->
             f'the task "{task.name}" has no template in "{printable(settings.language, 40)}"; '
             f"its templates are in: {', '.join(spoken)}"
         )
-    chosen = [ref for ref in refs if not settings.templates or any(_names(ask, ref.key) for ask in settings.templates)]
-    for ask in settings.templates:
-        if not any(_names(ask, ref.key) for ref in refs):
+    chosen = [
+        ref for ref in refs if not settings.templates or any(names_template(ask, ref.key) for ask in settings.templates)
+    ]
+    for ask in (*settings.templates, *settings.template_weights):
+        if not any(names_template(ask, ref.key) for ref in refs):
             known = [ref.key for ref in refs] + [ref.name for ref in refs]
             raise ConfigError(
                 f'the task "{task.name}" has no template "{printable(ask, 80)}". {did_you_mean(ask, known)}'
             )
     templates, warnings = [], []
+    chosen = [ref for ref in chosen if settings.weight_of(ref.key) > 0]
     for ref in chosen:
         try:
             templates.append(library.load(ref.key, task))
@@ -202,16 +234,6 @@ def _templates(library: TemplateLibrary, task: Task, settings: BuildSettings) ->
         fix = "; ".join(warnings) or f"add one: templates/{task.name}/<language>/<name>.jinja"
         raise ConfigError(f'the task "{task.name}" has no template to build with. {fix}')
     return templates, warnings
-
-
-def _names(ask: str, key: str) -> bool:
-    """Tell whether ``ask`` names the template: its name, its language and name, its key, or a pattern of these.
-
-    >>> _names("exam", "qa/en/exam"), _names("en/*", "qa/en/exam"), _names("zh/exam", "qa/en/exam")
-    (True, True, False)
-    """
-    parts = key.split("/")
-    return any(fnmatchcase("/".join(parts[start:]), ask) for start in range(len(parts)))
 
 
 def _identity(
@@ -296,6 +318,8 @@ class _Build:
         self.shards = {split: _Shards([], 0, []) for split in self._splits()}
         self.at = (0, 0)
         """The source, and how many of its records, up to which everything is merged."""
+        self.gathered = (0, 0) if settings.decontaminate else (len(inputs), 0)
+        """The same for the held-out rows that are read before anything is built."""
         self.messages: list[str] = []
         self.pool: ShotPool | None = None
         self._told = 0.0
@@ -314,11 +338,14 @@ class _Build:
             shutil.rmtree(self.out / ".build", ignore_errors=True)
             return BuildResult(self.out, done, ("built before, from the same inputs with the same settings",))
         self.state = State(self.out, self.fingerprint)
-        self.ids, self.contents = Index(self.state, "ids"), Index(self.state, "contents")
         with closing(self.state):
-            self._take_up()
-            stopped = self._run(checkpoint_s)
-            ledger = self._finish(stopped)
+            indexes = self._take_up()
+            self.ids = Ids(self.state.folder / "ids", indexes.get("ids"))
+            self.compare = self._comparisons(indexes.get("compare"))
+            with closing(self.ids), closing(self.compare):
+                stopped = self._run(checkpoint_s)
+                overlap = None if stopped else self.compare.overlap(self.tally.examples["train"], self._tell_overlap)
+            ledger = self._finish(stopped, overlap)
         if stopped:
             raise DataError(
                 f"{stopped}\nThe reasons: {self._reasons()}\n"
@@ -345,25 +372,39 @@ class _Build:
                     return None
         return ledger
 
-    def _take_up(self) -> None:
-        """Go on from the last checkpoint, or clear away what another build has left."""
+    def _comparisons(self, state: Mapping[str, Any] | None) -> Comparisons:
+        from instructforge.building.comparing import Comparisons  # numpy comes with it
+        from instructforge.duplicates.examples import Compared
+
+        return Comparisons(self.state.folder, Compared.of(self.task), self.settings, self._held_out(), state)
+
+    def _held_out(self) -> list[str]:
+        """Return the splits whose rows training should not hold; none where nothing is trained on."""
+        return [split for split in self.shards if split != "train"] if "train" in self.shards else []
+
+    def _take_up(self) -> Mapping[str, Any]:
+        """Go on from the last checkpoint, or clear away what another build has left; return the indexes' states."""
         found = self.state.checkpoint()
         for folder, pattern in (
             (self.out / DATA, ".*.partial"),
             (self.out, ".ledger.json.*.partial"),
             (self.out, ".quarantine.jsonl.*.partial"),
+            (self.out, ".duplicates.jsonl.*.partial"),
             (self.out, ".templates.json.*.partial"),
         ):
             for left in folder.glob(pattern):
                 left.unlink(missing_ok=True)
         if found is None:
             self._clear()
-            return
+            return {}
         self.tally = Tally.from_json(found["tally"])
         self.at = (found["at"][0], found["at"][1])
+        self.gathered = (found["gathered"][0], found["gathered"][1])
         for split, part in found["shards"].items():
             self.shards[split] = _Shards(part["written"], part["on_disk"], [])
         self.messages.append(f"resumed after {self.tally.total('read')} rows")
+        indexes: Mapping[str, Any] = found["indexes"]
+        return indexes
 
     def _clear(self) -> None:
         had = (self.out / LEDGER).is_file() or self.state.stale
@@ -372,7 +413,7 @@ class _Build:
                 "built anew: inputs, settings, templates or versions have changed since the build before"
             )
         self._keep_mended()
-        for name in (LEDGER, QUARANTINE, TEMPLATES):
+        for name in (LEDGER, QUARANTINE, DUPLICATES, TEMPLATES):
             (self.out / name).unlink(missing_ok=True)
         self._remove_shards()
 
@@ -428,22 +469,63 @@ class _Build:
         self.messages += dict.fromkeys(said)
         maker = Maker(self.task, self.settings, self.templates, plans)
         maker.pool = self._pool(maker)
-        saved = time.monotonic()
+        maker.marker = self._marker()
         try:
-            with closing(outcomes(maker, self._batches(), self.settings.workers)) as results:
-                for done in results:
-                    self._merge(done)
-                    if time.monotonic() - saved >= checkpoint_s:
-                        self._save()
-                        saved = time.monotonic()
-                    self._tell()
+            self._read(maker, "held_out", self._held_out_batches(), self._hold_out, checkpoint_s)
+            self._read(maker, "make", self._batches(), self._merge, checkpoint_s)
             self._check_share()
         except _Stop as stop:
             return str(stop)
         for one in self.inputs:
             one.refuse_change()
-        self._tell(at_once=True)
         return "" if self.tally.total("built") else "Not one row could be built."
+
+    def _marker(self) -> Marker:
+        from instructforge.building.comparing import Marker
+        from instructforge.duplicates.examples import Compared
+
+        return Marker(Compared.of(self.task), near=self.settings.dedup == "near", overlap=bool(self._held_out()))
+
+    def _read(
+        self, maker: Maker, work: str, batches: Iterator[Batch], take: Callable[[Done], None], checkpoint_s: float
+    ) -> None:
+        """Send batches through the workers and take what comes back, with a checkpoint every so often."""
+        saved = time.monotonic()
+        with (
+            noting_opened() as opened,
+            closing(outcomes(maker, batches, self.settings.workers, work=work)) as results,
+        ):
+            position = Position(self.inputs, opened, self.settings.limit if work == "make" else None)
+            for done in results:
+                take(done)
+                if time.monotonic() - saved >= checkpoint_s:
+                    self._save()
+                    saved = time.monotonic()
+                self._tell(work, position)
+            if work == "make":
+                self._tell(work, position, at_once=True)
+
+    def _held_out_batches(self) -> Iterator[Batch]:
+        """Yield all rows that may be held out; nothing where train may hold what it likes."""
+        first, passed = self.gathered
+        for place in range(first, len(self.inputs)):
+            if self.inputs[place].source.split != "train":
+                yield from _cut(place, islice(self.inputs[place].rows(), passed if place == first else 0, None))
+
+    def _hold_out(self, done: Done) -> None:
+        """Take in held-out rows, before anything is built."""
+        from instructforge.building.comparing import name_of
+
+        names, keys = [], []
+        for row, found in zip(done.batch.rows, done.outcomes, strict=True):
+            for outcome in found:
+                assert outcome.marks is not None
+                assert outcome.marks.keys is not None
+                names.append(name_of(outcome.id, _origin(row), outcome.reason))
+                keys.append(outcome.marks.keys)
+        self.compare.hold_out(names, keys)
+        place, passed = done.batch.source, self.gathered[1] if self.gathered[0] == done.batch.source else 0
+        self.gathered = (place + 1, 0) if done.batch.last else (place, passed + len(done.batch.rows))
 
     def _pool(self, maker: Maker) -> ShotPool | None:
         """Return what worked examples are drawn from; write it beside the ledger, for those who ask the model later."""
@@ -492,7 +574,7 @@ class _Build:
                     return
         finally:
             self.ids.write()
-            self.contents.write()
+            self.compare.write()
         if done.batch.last:
             tally.read_to_end = True
             self.at = (place + 1, 0)
@@ -500,7 +582,7 @@ class _Build:
     def _look_up(self, found: Sequence[Sequence[Outcome]]) -> None:
         every = [outcome for outcomes in found for outcome in outcomes if outcome.built]
         self.ids.look_up([hash for outcome in every for hash in outcome.hashes])
-        self.contents.look_up([outcome.content for outcome in every if outcome.content])
+        self.compare.look_up(every)
 
     def _is_full(self, tally: SourceTally) -> bool:
         return self.settings.limit is not None and tally.built >= self.settings.limit
@@ -514,19 +596,19 @@ class _Build:
             tally.skipped["over-limit"] += 1
         elif outcome.reason:
             tally.skipped[outcome.reason] += 1
-        elif outcome.content and outcome.content in self.contents:
-            tally.deduplicated["same-content"] += 1
+        elif verdict := self.compare.verdict(outcome):
+            tally.deduplicated[verdict.reason] += 1
+            self.state.add_duplicate(verdict.entry(outcome.id, _origin(row), outcome.built[0].split))
         elif any(hash in self.ids for hash in outcome.hashes):
             tally.quarantined["duplicate-id"] += 1
             self.state.add_quarantined(_duplicate(row, outcome))
         else:
+            self.compare.keep(outcome, _origin(row))
             self._take(tally, outcome)
 
     def _take(self, tally: SourceTally, outcome: Outcome) -> None:
         for hash in outcome.hashes:
             self.ids.add(hash)
-        if outcome.content:
-            self.contents.add(outcome.content)
         tally.built += 1
         tally.unlabelled += outcome.unlabelled
         tally.notes.update(outcome.notes)
@@ -539,6 +621,10 @@ class _Build:
             self.tally.inverted[one.split] += one.inverted
             self.tally.templates.setdefault(one.template, Counter())[one.split] += 1
             self._add(one)
+        for prompt, answer in outcome.marks.lengths if outcome.marks else ():
+            self.tally.lengths.setdefault(f"{first.split}/prompt", Counter())[prompt] += 1
+            if answer:
+                self.tally.lengths.setdefault(f"{first.split}/answer", Counter())[answer] += 1
 
     # --- Bounds ---------------------------------------------------------------------------------------
 
@@ -587,25 +673,41 @@ class _Build:
     def _save(self) -> None:
         for split in self.shards:
             self._spill(split)
+        indexes = {"ids": self.ids.save(), "compare": self.compare.save()}
         self.state.commit(
             {
                 "at": list(self.at),
+                "gathered": list(self.gathered),
+                "indexes": indexes,
                 "tally": self.tally.to_json(),
                 "shards": {
                     split: {"written": part.written, "on_disk": part.on_disk} for split, part in self.shards.items()
                 },
             }
         )
+        self.ids.settled()
+        self.compare.settled()
 
-    def _tell(self, *, at_once: bool = False) -> None:
+    def _tell(self, work: str, position: Position, *, at_once: bool = False) -> None:
         now = time.monotonic()
-        if self.progress is not None and (at_once or now - self._told >= _PROGRESS_S):
-            self._told = now
-            self.progress("build", self.tally.total("read"), None)
+        if self.progress is None or (not at_once and now - self._told < _PROGRESS_S):
+            return
+        self._told = now
+        place, records = self.at if work == "make" else self.gathered
+        stage = "build" if work == "make" else "held-out rows"
+        if position.total is None:
+            self.progress(stage, self.tally.total("read") if work == "make" else records, None)
+        else:
+            built = self.tally.sources[place].built if place < len(self.inputs) else 0
+            self.progress(stage, position.done(place, records, built), position.total)
+
+    def _tell_overlap(self, done: int, total: int) -> None:
+        if self.progress is not None:
+            self.progress("overlap", done, total)
 
     # --- Ending ---------------------------------------------------------------------------------------
 
-    def _finish(self, stopped: str) -> dict[str, Any]:
+    def _finish(self, stopped: str, overlap: Mapping[str, Any] | None) -> dict[str, Any]:
         """Write what is left: last shards, quarantine, templates, and, last of all, the ledger."""
         if stopped:
             self._remove_shards()
@@ -613,7 +715,9 @@ class _Build:
             for split, part in self.shards.items():
                 if part.on_disk or part.waiting:
                     self._write(split)
-        digest = self._write_quarantine()
+        digests = {"quarantine": self._write_entries(QUARANTINE, "quarantine")}
+        if self.settings.dedup or self.settings.decontaminate:
+            digests["duplicates"] = self._write_entries(DUPLICATES, "duplicates")
         used = {template.key: template for template in self.templates if template.key in self.tally.templates}
         write_json(
             self.out / TEMPLATES,
@@ -622,18 +726,19 @@ class _Build:
                 "templates": {key: {"sha256": one.sha256, "source": one.source} for key, one in used.items()},
             },
         )
-        ledger = self._ledger(stopped, digest)
+        ledger = self._ledger(stopped, digests, overlap)
         write_json(self.out / LEDGER, ledger)
         self.state.remove()
         return ledger
 
-    def _write_quarantine(self) -> str:
-        with write_atomically(self.out / QUARANTINE, "wb") as handle:
-            for entry in self.state.quarantined():
+    def _write_entries(self, name: str, table: str) -> str:
+        """Write the entries of a table to a file, a line each; return the file's sha256."""
+        with write_atomically(self.out / name, "wb") as handle:
+            for entry in self.state.entries(table):
                 handle.write(entry + b"\n")
-        return _file_sha256(self.out / QUARANTINE)
+        return _file_sha256(self.out / name)
 
-    def _ledger(self, stopped: str, quarantine_sha256: str) -> dict[str, Any]:
+    def _ledger(self, stopped: str, digests: Mapping[str, str], overlap: Mapping[str, Any] | None) -> dict[str, Any]:
         tally = self.tally
         assert all(source.adds_up for source in tally.sources)
         reasons = {name: tally.by_reason(name) for name in ("skipped", "quarantined", "deduplicated", "notes")}
@@ -664,8 +769,14 @@ class _Build:
                 for template in self.templates
                 if (count := tally.templates.get(template.key))
             },
-            "quarantine": {"rows": tally.total("quarantined"), "sha256": quarantine_sha256},
-            "warnings": [*self.warnings, *self._count_warnings()],
+            "overlap": overlap,
+            "quarantine": {"rows": tally.total("quarantined"), "sha256": digests["quarantine"]},
+            "duplicates": (
+                {"rows": tally.total("deduplicated"), "sha256": digests["duplicates"]}
+                if "duplicates" in digests
+                else None
+            ),
+            "warnings": [*self.warnings, *self._count_warnings(), *_overlap_warnings(overlap or {})],
         }
 
     def _split_entry(self, split: str, stopped: str) -> dict[str, Any]:
@@ -675,6 +786,7 @@ class _Build:
             "instructions": tally.instructions[split],
             "unlabelled": tally.unlabelled[split],
             "inverted": tally.inverted[split],
+            "lengths": {part: spread for part in ("prompt", "answer") if (spread := tally.spread(f"{split}/{part}"))},
             "shards": [] if stopped else self.shards[split].written,
         }
 
@@ -692,6 +804,20 @@ class _Build:
 
 
 # --- Small parts --------------------------------------------------------------------------------------
+
+
+def _overlap_warnings(overlap: Mapping[str, Any]) -> Iterator[str]:
+    for split, part in overlap.items():
+        if part["normalised"]:
+            yield (
+                f"{part['normalised']} of {part['test']} {split} rows occur among the training rows "
+                f"({part['exact']} exactly); build.decontaminate leaves such training rows out"
+            )
+
+
+def _origin(row: RowOrError) -> Origin:
+    assert row.origin is not None
+    return row.origin
 
 
 def _retrieval(one: Input, counts: SourceTally) -> dict[str, Any]:

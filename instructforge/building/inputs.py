@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from instructforge.plugins import Forge
     from instructforge.tasks import Task
 
-__all__ = ["FIRST_ROWS", "Input", "open_inputs", "with_constants"]
+__all__ = ["FIRST_ROWS", "Input", "open_inputs", "same_files", "with_constants"]
 
 FIRST_ROWS = 50
 """Good rows by which a normalizer is told."""
@@ -51,6 +51,8 @@ class Input:
     """Other files that the reader reads with it, such as the other side of parallel text."""
     filler: Filler | None = None
     """Fills a field from a corpus."""
+    records: int | None = None
+    """How many it holds, where the reader knows without reading."""
 
     def rows(self) -> Iterator[RowOrError]:
         """Yield the source's rows, origins led by the label.
@@ -113,7 +115,17 @@ def _open(forge: Forge, task: Task, source: Source, label: str, out: Path) -> In
     size, digest = (None, None) if _is_hub(source.path) else _hash(source.path, *beside)
     stamp = () if digest is None else _stamp(source.path, *beside)
     filler = make_filler(forge, task, source.retrieve, out) if source.retrieve else None
-    return Input(source, label, reader, normalizer, digest, size, stamp, beside, filler)
+    count: Callable[[Path], int] | None = getattr(reader, "records", None)
+    records = None if count is None or digest is None else count(source.path)
+    return Input(source, label, reader, normalizer, digest, size, stamp, beside, filler, records)
+
+
+def same_files(inputs: Sequence[Input]) -> list[tuple[Input, Input]]:
+    """Return the pairs of inputs that are the same file, byte for byte, each with the first of its kind."""
+    first: dict[str, Input] = {}
+    known = [one for one in inputs if one.sha256 is not None]
+    pairs = [(first.setdefault(str(one.sha256), one), one) for one in known]
+    return [(earlier, one) for earlier, one in pairs if earlier is not one]
 
 
 def _beside(reader: Reader, source: Source) -> tuple[Path, ...]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from instructforge.building.settings import SPLITS
 from instructforge.errors import ConfigError, printable
 
 __all__ = [
+    "DUPLICATES",
     "FEW_SHOT",
     "LEDGER",
     "QUARANTINE",
@@ -30,6 +33,7 @@ __all__ = [
 SCHEMA = "instructforge.ledger/1"
 LEDGER = "ledger.json"
 QUARANTINE = "quarantine.jsonl"
+DUPLICATES = "duplicates.jsonl"
 FEW_SHOT = "few_shot.json"
 TEMPLATES = "templates.json"
 
@@ -78,6 +82,8 @@ class Tally:
     inverted: Counter[str] = Factory(Counter)
     languages: Counter[str] = Factory(Counter)
     templates: dict[str, Counter[str]] = Factory(dict)
+    lengths: dict[str, Counter[int]] = Factory(dict)
+    """How often each length in tokens occurs, by ``<split>/prompt`` and ``<split>/answer``."""
 
     def total(self, name: str) -> int:
         """Return the sum of one count over the sources."""
@@ -94,6 +100,7 @@ class Tally:
             "sources": [source.to_json() for source in self.sources],
             **{name: dict(sorted(getattr(self, name).items())) for name in _BY_SPLIT},
             "templates": {key: dict(sorted(count.items())) for key, count in sorted(self.templates.items())},
+            "lengths": {key: sorted(count.items()) for key, count in sorted(self.lengths.items())},
         }
 
     @classmethod
@@ -102,7 +109,24 @@ class Tally:
             sources=[SourceTally.from_json(part) for part in value["sources"]],
             **{name: Counter(value[name]) for name in _BY_SPLIT},
             templates={key: Counter(part) for key, part in value["templates"].items()},
+            lengths={key: Counter(dict(part)) for key, part in value["lengths"].items()},
         )
+
+    def spread(self, name: str) -> dict[str, float]:
+        """Return how long the prompts or answers of a split are, in words and characters of unspaced scripts."""
+        counts = sorted(self.lengths.get(name, Counter()).items())
+        n = sum(count for _, count in counts)
+        if not n:
+            return {}
+        upto = list(accumulate(count for _, count in counts))
+        quantiles = {"median": 0.5, "p95": 0.95}
+        return {
+            "n": n,
+            "mean": round(sum(length * count for length, count in counts) / n, 2),
+            "least": counts[0][0],
+            **{name: counts[bisect_left(upto, share * n)][0] for name, share in quantiles.items()},
+            "most": counts[-1][0],
+        }
 
 
 _BY_SPLIT = ("examples", "instructions", "unlabelled", "inverted", "languages")

@@ -7,6 +7,7 @@ the worker or on the time: what needs the whole (ids, duplicates, limits) is the
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
@@ -24,6 +25,7 @@ from instructforge.normalizers import map_columns
 from instructforge.readers.jsonvalue import not_text
 
 if TYPE_CHECKING:
+    from instructforge.building.comparing import Marker, Marks
     from instructforge.building.fewshot import ShotPool
     from instructforge.building.retrieving import Filler
     from instructforge.tasks import Task
@@ -70,6 +72,7 @@ class Outcome:
         reason: Why it was not built: the rule for a quarantined one.
         entry: The line for the quarantine file, where it is quarantined.
         hashes: Hashes of its id and of its instructions' ids, to find ids that are taken by.
+        marks: What it is compared with other rows by.
         built: Its instructions, where it was built.
         content: Hash of inputs and answers, to find duplicates by.
     """
@@ -78,8 +81,9 @@ class Outcome:
     reason: str = ""
     entry: bytes = b""
     built: tuple[Built, ...] = ()
-    hashes: tuple[bytes, ...] = ()
+    hashes: tuple[int, ...] = ()
     content: bytes = b""
+    marks: Marks | None = None
     unlabelled: bool = False
     notes: tuple[str, ...] = ()
 
@@ -110,6 +114,11 @@ class _Draft:
     wanted: int
     done: list[Instruction]
     failure: TemplateError | None = None
+    outcome: Outcome | None = None
+    """Why it is not built."""
+    built: tuple[Built, ...] = ()
+    content: bytes = b""
+    marks: Marks | None = None
 
 
 class Maker:
@@ -121,6 +130,7 @@ class Maker:
         templates: Its templates, in the order of their keys.
         plans: One for each source.
         pool: What worked examples are drawn from, where prompts have any.
+        marker: Makes what rows are compared by, where they are.
     """
 
     def __init__(
@@ -130,21 +140,31 @@ class Maker:
         templates: Sequence[Template],
         plans: Sequence[Plan],
         pool: ShotPool | None = None,
+        marker: Marker | None = None,
     ) -> None:
-        self.pool = pool
+        self.pool, self.marker = pool, marker
         self.task, self.settings, self.plans = task, settings, tuple(plans)
         self.straight: dict[str, list[Template]] = {}
         self.inverted: dict[str, list[Template]] = {}
         for template in templates:
             side = self.inverted if template.inverted else self.straight
             side.setdefault(template.language, []).append(template)
+        self.weights = {template.key: settings.weight_of(template.key) for template in templates}
         self.telling_fields = [[name for name, part in task.fields.items() if part.kind == kind] for kind in _TELLING]
 
     def make(self, source: int, rows: Sequence[RowOrError]) -> list[list[Outcome]]:
         """Return the outcomes of each row, in order: one for each example, or for what went wrong."""
         plan = self.plans[source]
         found: list[list[Outcome | _Draft]] = [list(self._drafts(row, plan)) for row in rows]
-        self._render([one for outcomes in found for one in outcomes if isinstance(one, _Draft)])
+        drafts = [one for outcomes in found for one in outcomes if isinstance(one, _Draft)]
+        self._render(drafts)
+        for draft in drafts:
+            self._pack(draft)
+        ready = [draft for draft in drafts if draft.built]
+        if self.marker is not None:
+            marks = self.marker.marks([draft.example for draft in ready], [draft.done for draft in ready])
+            for draft, own in zip(ready, marks, strict=True):
+                draft.marks = own
         return [[self._outcome(one) for one in outcomes] for outcomes in found]
 
     # --- Row → drafts ---------------------------------------------------------------------------------
@@ -231,7 +251,16 @@ class Maker:
                 rule="no-template-in-language",
                 fix=f"add a template in that language, or set the build's language; there are: {known}",
             )
-        return _shuffled(found, seed_of(self.settings.seed, key, "template"))
+        seed = seed_of(self.settings.seed, key, "template")
+        return self._weighted(found, seed) if self.settings.template_weights else _shuffled(found, seed)
+
+    def _weighted(self, templates: Sequence[Template], seed: int) -> Iterator[Template]:
+        """Yield templates in an order drawn by their weights.
+
+        Source: weighted sampling without replacement by exponential keys (Efraimidis and Spirakis 2006).
+        """
+        keys = [(-math.log((seed_of(seed, one.key) + 1) / 2**64) / self.weights[one.key], one) for one in templates]
+        yield from (template for _, template in sorted(keys, key=lambda pair: (pair[0], pair[1].key)))
 
     # --- Drafts → instructions ------------------------------------------------------------------------
 
@@ -279,25 +308,46 @@ class Maker:
                 if isinstance(draft, _Draft) and draft.split == "train":
                     yield draft.key, draft.example
 
-    def _outcome(self, draft: Outcome | _Draft) -> Outcome:
-        if isinstance(draft, Outcome):
-            return draft
+    def held_out(self, source: int, rows: Sequence[RowOrError]) -> list[list[Outcome]]:
+        """Return, of the rows that go to another split than ``train``, what they are compared by; nothing is rendered.
+
+        A row that is no JSON is left out: it is quarantined when it is built.
+        """
+        assert self.marker is not None
+        found = [list(self._drafts(row, self.plans[source])) for row in rows]
+        drafts = [one for made in found for one in made if isinstance(one, _Draft) and one.split != "train"]
+        sound = {id(one): one for one in drafts if _is_json(one.example)}
+        marks = self.marker.marks([one.example for one in sound.values()], [()] * len(sound))
+        kept = {place: _held_out(one, own) for (place, one), own in zip(sound.items(), marks, strict=True)}
+        return [[kept[id(one)] for one in made if id(one) in kept] for made in found]
+
+    def _pack(self, draft: _Draft) -> None:
+        """Make a draft's instructions ready for a shard, or say why they are not."""
         example, row = draft.example, Row(draft.values, draft.example.origin)
         if draft.failure is not None:
             error = DataError(str(draft.failure), rule=draft.failure.rule, fix="mend the row, or the template")
-            return _bad(error, row, example.id)
-        if not draft.done:
-            return Outcome(example.id, reason="no-template-applies")
-        try:
-            built = tuple(self._built(instruction, draft.split) for instruction in draft.done)
-            content = _content(example) if self.settings.dedup else b""
-        except DataError as error:
-            return _bad(error, row, example.id)
+            draft.outcome = _bad(error, row, example.id)
+        elif not draft.done:
+            draft.outcome = Outcome(example.id, reason="no-template-applies")
+        else:
+            try:
+                draft.content = _content(example) if self.settings.dedup else b""
+                draft.built = tuple(self._built(instruction, draft.split) for instruction in draft.done)
+            except DataError as error:
+                draft.outcome = _bad(error, row, example.id)
+
+    def _outcome(self, draft: Outcome | _Draft) -> Outcome:
+        if isinstance(draft, Outcome):
+            return draft
+        if draft.outcome is not None:
+            return draft.outcome
+        example = draft.example
         return Outcome(
             example.id,
-            built=built,
-            hashes=tuple({_hash(id) for id in (example.id, *(one.id for one in built))}),
-            content=content,
+            built=draft.built,
+            hashes=tuple({_hash(id) for id in (example.id, *(one.id for one in draft.built))}),
+            content=draft.content,
+            marks=draft.marks,
             unlabelled=not draft.done[0].example.answers,  # a template that is as it is says what the answer is
             notes=example.notes,
         )
@@ -389,8 +439,21 @@ def _as_json(value: Any) -> bytes:
     return packed
 
 
-def _hash(id: str) -> bytes:
-    return sha256(id.encode("utf-8", "surrogatepass")).digest()[:16]
+def _hash(id: str) -> int:
+    return int.from_bytes(sha256(id.encode("utf-8", "surrogatepass")).digest()[:8], "little")
+
+
+def _is_json(example: Example) -> bool:
+    try:
+        _content(example)
+    except DataError:
+        return False
+    return True
+
+
+def _held_out(draft: _Draft, marks: Marks) -> Outcome:
+    """Return an outcome that carries marks, and its split as its reason."""
+    return Outcome(draft.example.id, reason=draft.split, marks=marks)
 
 
 def _content(example: Example) -> bytes:

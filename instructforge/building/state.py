@@ -1,8 +1,9 @@
-"""What a build needs to go on after a crash, in one SQLite file: every commit of it is a checkpoint.
+"""What a build needs to go on after a crash: one SQLite file, every commit of which is a checkpoint.
 
-It holds the ids seen, the quarantined rows, the rows whose shards are not full yet, and where the reading stood.
-All of it is committed at once, so that a process killed at any moment leaves the last checkpoint whole.
-Indexes that grow with the data live here, on disk.
+It holds the quarantined rows, the duplicates, the rows whose shards are not full yet, and where the reading stood.
+All of it is committed at once, so that a process killed at any moment leaves the last checkpoint whole. Indexes that
+grow with the data lie beside it, in files that are never changed or only grow: a checkpoint says which of them, and
+how much of each, belongs to it.
 """
 
 from __future__ import annotations
@@ -16,16 +17,14 @@ from typing import Any
 
 from instructforge.files import canonical_json
 
-__all__ = ["FOLDER", "Index", "State"]
+__all__ = ["FOLDER", "Ids", "State"]
 
 FOLDER = ".build"
 _CACHE_KIB = 32_000
-_ASKED_AT_ONCE = 500
 _TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
-CREATE TABLE ids (hash BLOB PRIMARY KEY) WITHOUT ROWID;
-CREATE TABLE contents (hash BLOB PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE quarantine (place INTEGER PRIMARY KEY, entry BLOB);
+CREATE TABLE duplicates (place INTEGER PRIMARY KEY, entry BLOB);
 CREATE TABLE pending (place INTEGER PRIMARY KEY, split TEXT, row BLOB);
 CREATE INDEX pending_split ON pending (split, place);
 """
@@ -102,30 +101,17 @@ class State:
         self.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    # --- Indexes --------------------------------------------------------------------------------------
-
-    def known(self, table: str, hashes: Sequence[bytes]) -> set[bytes]:
-        """Return those among ``hashes`` that a table (``ids``, ``contents``) holds."""
-        found: set[bytes] = set()
-        for start in range(0, len(hashes), _ASKED_AT_ONCE):
-            some = hashes[start : start + _ASKED_AT_ONCE]
-            marks = ",".join("?" * len(some))
-            rows = self._connection.execute(f"SELECT hash FROM {table} WHERE hash IN ({marks})", some)
-            found.update(hash for (hash,) in rows)
-        return found
-
-    def add(self, table: str, hashes: Iterable[bytes]) -> None:
-        """Add new hashes to a table."""
-        self._connection.executemany(f"INSERT INTO {table} VALUES (?)", ((hash,) for hash in hashes))
-
     # --- Rows that wait -------------------------------------------------------------------------------
 
     def add_quarantined(self, entry: bytes) -> None:
         self._connection.execute("INSERT INTO quarantine (entry) VALUES (?)", (entry,))
 
-    def quarantined(self) -> Iterator[bytes]:
-        """Yield the quarantined rows in their order."""
-        for (entry,) in self._connection.execute("SELECT entry FROM quarantine ORDER BY place"):
+    def add_duplicate(self, entry: bytes) -> None:
+        self._connection.execute("INSERT INTO duplicates (entry) VALUES (?)", (entry,))
+
+    def entries(self, table: str) -> Iterator[bytes]:
+        """Yield the rows of ``quarantine`` or ``duplicates`` in their order."""
+        for (entry,) in self._connection.execute(f"SELECT entry FROM {table} ORDER BY place"):
             yield entry
 
     def add_pending(self, split: str, rows: Iterable[bytes]) -> None:
@@ -140,27 +126,42 @@ class State:
         self._connection.execute("DELETE FROM pending WHERE split = ?", (split,))
 
 
-class Index:
-    """Hashes seen before, and those that a batch adds: asked for and added a batch at a time."""
+class Ids:
+    """Hashes of ids seen before, and those that a batch adds: asked for and added a batch at a time.
 
-    def __init__(self, state: State, table: str) -> None:
-        self._state, self._table = state, table
-        self._seen: set[bytes] = set()
-        self._new: list[bytes] = []
+    They are kept by 64 bits: among ten million ids the chance that two different ones meet is 1 in 400,000.
 
-    def look_up(self, hashes: Sequence[bytes]) -> None:
+    Args:
+        folder: For the index, which lies on disk.
+        state: What ``save`` returned at the checkpoint to go on from; None at the beginning.
+    """
+
+    def __init__(self, folder: Path, state: Mapping[str, Any] | None) -> None:
+        from instructforge.duplicates.runs import SortedRuns  # numpy comes with it
+
+        self._runs = SortedRuns(folder, state)
+        self.save, self.settled, self.close = self._runs.save, self._runs.settled, self._runs.close
+        self._seen: set[int] = set()
+        self._new: list[int] = []
+
+    def look_up(self, hashes: Sequence[int]) -> None:
         """Find out which of a batch's hashes were seen before it."""
-        self._seen, self._new = self._state.known(self._table, hashes), []
+        import numpy as np
 
-    def __contains__(self, hash: bytes) -> bool:
+        asked = np.array(hashes, np.uint64)
+        self._seen, self._new = set(self._runs.find(asked, asked, 1)[1].tolist()), []
+
+    def __contains__(self, hash: int) -> bool:
         return hash in self._seen
 
-    def add(self, hash: bytes) -> None:
+    def add(self, hash: int) -> None:
         if hash not in self._seen:
             self._seen.add(hash)
             self._new.append(hash)
 
     def write(self) -> None:
-        """Put the batch's new hashes into the state."""
-        self._state.add(self._table, self._new)
+        """Put the batch's new hashes into the index."""
+        import numpy as np
+
+        self._runs.add(np.array(self._new, np.uint64))
         self._new = []

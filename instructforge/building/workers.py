@@ -41,8 +41,16 @@ class Done:
     outcomes: Sequence[Sequence[Outcome]]
 
 
-def outcomes(maker: Maker, batches: Iterable[Batch], workers: int) -> Generator[Done, None, None]:
+def outcomes(
+    maker: Maker, batches: Iterable[Batch], workers: int, *, work: str = "make"
+) -> Generator[Done, None, None]:
     """Yield every batch with its outcomes, in the order of ``batches``, whatever the workers.
+
+    Args:
+        maker: Makes the outcomes.
+        batches: What of.
+        workers: Processes.
+        work: The maker's method that is called for each batch.
 
     Raises:
         ConfigError: The task, a normalizer or a template cannot be sent to workers.
@@ -50,9 +58,9 @@ def outcomes(maker: Maker, batches: Iterable[Batch], workers: int) -> Generator[
     """
     if workers == 1:
         for batch in batches:
-            yield Done(batch, maker.make(batch.source, batch.rows))
+            yield Done(batch, getattr(maker, work)(batch.source, batch.rows))
         return
-    yield from _in_processes(_packed(maker), batches, workers)
+    yield from _in_processes(_packed(maker), batches, workers, work)
 
 
 def _packed(maker: Maker) -> bytes:
@@ -66,14 +74,14 @@ def _packed(maker: Maker) -> bytes:
         ) from error
 
 
-def _in_processes(packed: bytes, batches: Iterable[Batch], workers: int) -> Iterator[Done]:
+def _in_processes(packed: bytes, batches: Iterable[Batch], workers: int, work: str) -> Iterator[Done]:
     # "spawn": a forked child would inherit locks that threads of pyarrow or torch hold at that moment.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start, initargs=(packed,))
     running: deque[tuple[Batch, Future[list[list[Outcome]]]]] = deque()
     try:
         for batch in batches:
-            running.append((batch, pool.submit(_make, batch.source, batch.rows)))
+            running.append((batch, pool.submit(_make, work, batch.source, batch.rows)))
             if len(running) >= 2 * workers:
                 yield _result(running)
         while running:
@@ -107,9 +115,10 @@ def _start(packed: bytes) -> None:
     _maker = pickle.loads(packed)
 
 
-def _make(source: int, rows: Sequence[RowOrError]) -> list[list[Outcome]]:
+def _make(work: str, source: int, rows: Sequence[RowOrError]) -> list[list[Outcome]]:
     assert _maker is not None
-    return _maker.make(source, rows)
+    made: list[list[Outcome]] = getattr(_maker, work)(source, rows)
+    return made
 
 
 def _end_with_parent() -> None:

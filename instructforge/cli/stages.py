@@ -36,6 +36,12 @@ _DATA_OPTIONS = (
     click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="Option of the reader."),
     click.option("--constant", "constants", multiple=True, metavar="KEY=VALUE", help="In every row; @FILE is JSON."),
     click.option("--retrieve", metavar="FILE", help="Corpus from which rows that lack a passage get one."),
+    click.option("--dedup", type=click.Choice(("exact", "near")), help="Leave out rows that are like earlier ones."),
+    click.option(
+        "--decontaminate",
+        type=click.Choice(("exact", "normalised", "ngram")),
+        help="Leave out training rows that tell of rows of another split.",
+    ),
     click.option("--language", metavar="LANG", help="Language of the rows; told by their script if left out."),
     click.option("--seed", type=int, help="Seed of everything in the run (42)."),
     click.option("--workers", type=click.IntRange(1), help="Processes that build; the bytes are the same."),
@@ -320,7 +326,8 @@ def _recipe_values(data: Mapping[str, Any]) -> dict[str, Any]:
     plan["constants"] = _pairs(data["constants"], "--constant")
     plan |= {"retrieve": {"corpus": data["retrieve"]}} if data["retrieve"] else {}
     values = {"task": data["task"], "data": plan} | _said({"language": data["language"], "seed": data["seed"]})
-    return values | ({"build": {"workers": data["workers"]}} if data["workers"] else {})
+    build = {name: data[name] for name in ("dedup", "decontaminate", "workers") if data[name]}
+    return values | ({"build": build} if build else {})
 
 
 def _said(values: Mapping[str, Any]) -> dict[str, Any]:

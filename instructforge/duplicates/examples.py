@@ -87,7 +87,7 @@ def text_of(value: Any) -> str:
         return value
     if isinstance(value, Mapping):
         said = next((value[key] for key in ("content", "text") if isinstance(value.get(key), str)), None)
-        return canonical_json(dict(value)) if said is None else said
+        return "\n".join(text_of(part) for part in value.values()) if said is None else said
     if isinstance(value, (list, tuple)):
         return "\n".join(map(text_of, value))
     return "" if value is None else str(value)
@@ -97,7 +97,7 @@ def hash_of(value: Any) -> int:
     """Return 64 bits of the hash of a value's JSON."""
     try:
         packed = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
-    except TypeError:
+    except TypeError:  # a whole number beyond 64 bits; other values are refused before they get here
         packed = canonical_json(value).encode("utf-8", "surrogatepass")
     return int.from_bytes(hashlib.sha256(packed).digest()[:8], "little")
 

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from instructforge.duplicates.examples import ANSWER, Compared, Read, hash_of, text_of
 from instructforge.duplicates.shingles import Hashes, Size, mixed, ngrams, tokenised
 
-__all__ = ["GRAMS", "HeldOut", "Keys", "Overlap", "keys_of", "training_hashes"]
+__all__ = ["GRAMS", "HeldOut", "Keys", "Overlap", "columns", "keys_of", "training_hashes"]
 
 GRAMS = Size(words=13, characters=20)
 MOST = 0.5
@@ -73,8 +73,13 @@ def keys_of(compared: Compared, read: Read) -> list[Keys]:
 def training_hashes(keys: Iterable[Keys], fields: int) -> Hashes:
     """Return everything of training rows that a held-out row may share: without zeros and counts."""
     found = list(keys)
-    heads = _heads([one.head for one in found], fields)[:, : len(_ROW) + fields].ravel()
+    heads = _heads(b"".join(one.head for one in found), fields)[:, : len(_ROW) + fields].ravel()
     return np.concatenate([heads[heads != 0], np.frombuffer(b"".join(one.grams for one in found), np.uint64)])
+
+
+def columns(fields: int) -> int:
+    """Return how many numbers a ``head`` has."""
+    return len(_ROW) + 2 * fields
 
 
 @define
@@ -122,20 +127,20 @@ class HeldOut:
     """Some held-out rows, and what of them was seen in training.
 
     Args:
-        heads: The ``head`` of each row.
-        grams: Their ``grams``.
+        heads: The ``head`` of each row, one after the other.
+        grams: Their ``grams``, likewise.
         fields: Number of compared fields.
 
     Shapes:
         N rows, F fields. row_seen: (N, 4); present, whole_seen, counts, seen_counts: (N, F).
     """
 
-    def __init__(self, heads: Sequence[bytes], grams: Sequence[bytes], fields: int) -> None:
+    def __init__(self, heads: bytes, grams: bytes, fields: int) -> None:
         table = _heads(heads, fields)
         self._hashed = table[:, : len(_ROW) + fields]
         self.counts: NDArray[np.int64] = table[:, len(_ROW) + fields :].astype(np.int64)
         self.present: NDArray[np.bool_] = self._hashed[:, len(_ROW) :] != 0
-        flat = np.concatenate([self._hashed.ravel(), np.frombuffer(b"".join(grams), np.uint64)])
+        flat = np.concatenate([self._hashed.ravel(), np.frombuffer(grams, np.uint64)])
         self._distinct, self._places = np.unique(flat, return_inverse=True)
         self._seen = np.zeros(len(self._distinct), np.bool_)
         self._may = np.zeros(1 << _BITS, np.bool_)
@@ -163,8 +168,8 @@ class HeldOut:
 # --- Parts --------------------------------------------------------------------------------------------
 
 
-def _heads(heads: Sequence[bytes], fields: int) -> Hashes:
-    return np.frombuffer(b"".join(heads), np.uint64).reshape(len(heads), len(_ROW) + 2 * fields)
+def _heads(packed: bytes, fields: int) -> Hashes:
+    return np.frombuffer(packed, np.uint64).reshape(-1, columns(fields))
 
 
 def _rows(compared: Compared, read: Read) -> list[Hashes]:
@@ -176,6 +181,8 @@ def _rows(compared: Compared, read: Read) -> list[Hashes]:
     normalised = np.zeros(len(exact), np.uint64)
     for name in sorted(bare.keys() - {ANSWER}):
         normalised = mixed(normalised ^ _salted(bare[name], name))
+    nothing = np.all([hashes == 0 for hashes in bare.values()], axis=0)  # punctuation alone, such as "?!" and "..."
+    normalised = np.where(nothing, exact, normalised)
     answers = read.tags if compared.closed else bare[ANSWER]
     groups = np.array([hash_of(["group", one.group]) if one.group else 0 for one in read.examples], np.uint64)
     return [_salted(exact, "exact"), _salted(normalised, "normalised"), mixed(normalised ^ mixed(answers)), groups]

@@ -30,6 +30,8 @@ Places = NDArray[np.int64]
 _P = 0x9E3779B97F4A7C15
 _AT_ONCE = 1 << 20
 """Characters that are hashed in one go; a longer text is cut at a space and put together again."""
+_LAST_SIGN = 0x1FC00
+"""Signs (``+``, ``€``, emoji) and accents stand below it; what comes above are letters, or not to be seen."""
 
 
 @frozen
@@ -48,7 +50,7 @@ class Tokens:
         hashes: Of each token.
         alone: Whether the token is a character of a script without spaces.
         ends: For each text, where its tokens end.
-        bare: For each text, the hash of its letters and digits alone; 0 where it has none.
+        bare: For each text, the hash of what is left without spaces and punctuation; 0 where nothing is.
     """
 
     hashes: Hashes
@@ -193,7 +195,7 @@ class _Marked:
     """Characters of joined pieces, and where things are among them."""
 
     letters: NDArray[np.uint32]
-    """The characters that belong to tokens."""
+    """The characters that are neither spaces nor punctuation."""
     before: Places
     """For each character of the pieces, how many of them come before it; one entry more than characters."""
     starts: Places
@@ -264,9 +266,11 @@ def _power_tables(bits: int) -> tuple[Hashes, Hashes]:
 
 @lru_cache(maxsize=1)
 def _kinds() -> NDArray[np.uint8]:
-    """Return for each character: 0 no part of a token, 1 part of a word, 2 a token of its own."""
+    """Return for each character: 0 space or punctuation, 1 part of a word, 2 a token of its own, 3 sign or accent."""
     kinds = np.zeros(0x110000, np.uint8)
     every = "".join(map(chr, range(0x110000)))
+    signs = [unicodedata.category(character)[0] in "SM" for character in every[:_LAST_SIGN]]
+    kinds[:_LAST_SIGN][signs] = 3
     for kind, pattern in ((2, rf"[{UNSPACED}]+"), (1, rf"[^\W_{UNSPACED}]+")):
         for found in re.finditer(pattern, every):
             kinds[found.start() : found.end()] = kind

@@ -47,7 +47,8 @@ class TrainingSide:
         """Read the training rows once, a portion at a time; only the test rows' hashes are held."""
         compared = Compared.of(task)
         rows = list(_rows(test, compared))
-        held = HeldOut([row.keys.head for row in rows], [row.keys.grams for row in rows], len(compared.names))
+        parts = (b"".join(part) for part in zip(*(row.keys for row in rows), strict=True))
+        held = HeldOut(next(parts, b""), next(parts, b""), len(compared.names))
         n, answers = 0, Counter[str]()
         training = _rows(train, compared)
         while portion := list(islice(training, _AT_ONCE)):

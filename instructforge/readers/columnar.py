@@ -33,6 +33,13 @@ class ParquetReader:
     def accepts(self, path: Path, head: bytes) -> bool:
         return head[:4] == b"PAR1"
 
+    def records(self, path: Path) -> int:
+        """Return how many records the file says it holds."""
+        import pyarrow.parquet as pq
+
+        with open_regular(path) as handle:
+            return int(pq.read_metadata(handle).num_rows)
+
     def read(self, path: Path, options: Mapping[str, Any]) -> Iterator[RowOrError]:
         """Yield the row of each record, by number."""
         import pyarrow as pa  # only where such a file is read

@@ -8,6 +8,8 @@ import os
 import stat
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,6 +26,7 @@ __all__ = [
     "file_error",
     "head_of",
     "name_in",
+    "noting_opened",
     "open_regular",
     "open_unpacked",
 ]
@@ -128,7 +131,26 @@ def open_regular(path: Path) -> io.BufferedReader:
         os.close(descriptor)
         what = "a folder" if stat.S_ISDIR(kind) else "a pipe" if stat.S_ISFIFO(kind) else "a device or socket"
         raise file_error(path, f"is {what}, not a file", rule="file-not-regular", fix="give the files themselves")
-    return os.fdopen(descriptor, "rb")
+    handle = os.fdopen(descriptor, "rb")
+    opened = _opened.get()
+    if opened is not None:
+        opened.append(handle.raw)
+    return handle
+
+
+_opened: ContextVar[list[Any] | None] = ContextVar("opened", default=None)
+"""Where opened files are noted: of one reading, not of the program."""
+
+
+@contextmanager
+def noting_opened() -> Iterator[list[Any]]:
+    """Note every file that is opened within the block: their positions tell how far the reading is."""
+    opened: list[Any] = []
+    token = _opened.set(opened)
+    try:
+        yield opened
+    finally:
+        _opened.reset(token)
 
 
 class _Unpacked(io.RawIOBase):
