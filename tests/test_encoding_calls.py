@@ -502,6 +502,14 @@ def test_a_thousand_calls_and_no_more() -> None:
     assert CallForm("", None, "").read("{" * 3000) is None
 
 
+def test_a_template_that_floods_its_calls_is_not_searched_for_ever() -> None:
+    flood = HERMES.replace("'\\n<tool_call>\\n' +", "'{' * 200000 +")
+    assert flood != HERMES
+    encoder = encoder_for(flood)
+    assert encoder.calls.written
+    assert encoder.calls.form is None
+
+
 # --- A real template ----------------------------------------------------------------------------------
 
 

@@ -27,6 +27,9 @@ PROBE_ARGUMENTS: Final = ({"probe_key": "probe value"}, {"probe_other": 17})
 _THOUGHT: Final = "probe thought"
 _SAID: Final = "probe said"
 _MAX_CALLS: Final = 1000
+_MAX_PROBED: Final = 20_000
+"""Characters that a template may write for a call of a few words; one that writes more has no form to learn."""
+
 _DECODER: Final = json.JSONDecoder()
 
 
@@ -218,6 +221,8 @@ def _form(single: str, double: str | None) -> CallForm | None:
 def _place(text: str, number: int) -> tuple[int, int, str | None] | None:
     """Return where a probe's call starts and ends in ``text``, and what stands between its name and arguments."""
     name, arguments = PROBE_NAMES[number], PROBE_ARGUMENTS[number]
+    if len(text) > _MAX_PROBED:
+        return None
     for start in (place for place, char in enumerate(text) if char == "{"):
         value, end = _object(text, start)
         if _is_call(value) and _as_pair(value) == (name, arguments):
