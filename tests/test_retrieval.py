@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from instructforge import Choice, Example, Field, Origin, Span, Task, Text, columns, hookimpl
 from instructforge.building import BuildSettings, InstructionSet, Retrieve, Source, build
 from instructforge.building.retrieving import make_filler
+from instructforge.cli import main as cli
 from instructforge.components import Normalizer, TemplateFolder
 from instructforge.data import Row, SpanAnswer
 from instructforge.errors import ConfigError, DataError
@@ -320,3 +322,21 @@ def test_origin_and_group_stay(forge: Forge, corpus: Path, tmp_path: Path) -> No
     built(forge, "ask", rows, tmp_path / "out", corpus=corpus)
     (one,) = InstructionSet(tmp_path / "out", "train")
     assert one.example.origin == Origin("rows.jsonl", 1)
+
+
+def test_render_and_preview_read_rows_as_a_build_does(tmp_path: Path) -> None:
+    pytest.importorskip("instructforge_qa")
+    faq = lines(tmp_path / "faq.jsonl", [{"question": "How do I pay?", "answer": "At the desk."}])
+    asked = lines(tmp_path / "asked.jsonl", [{"question": "Can I pay here?"}])
+    given = ["--input", str(asked), "--retrieve", str(faq), "--json"]
+    for command in (["render", "qa-faq"], ["templates", "preview", "qa-faq/en/terse"]):
+        done = CliRunner().invoke(cli, [*command, *given])
+        assert done.exit_code == 0, done.output
+        (one,) = json.loads(done.stdout)["instructions"]
+        assert one["example"]["inputs"]["candidates"] == ["At the desk."]
+    table = tmp_path / "rows.csv"
+    table.write_text("Is it wet?,yes\n")
+    options = ["--option", "header=question,answer", "--constant", "context=It rains."]
+    done = CliRunner().invoke(cli, ["render", "qa-boolean", "--input", str(table), *options, "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["instructions"][0]["example"]["inputs"]["context"] == "It rains."

@@ -10,11 +10,12 @@ import click
 from attrs import define, field
 
 from instructforge.cli.output import say_notice
+from instructforge.errors import ConfigError
 
 if TYPE_CHECKING:
     from instructforge.plugins import Forge
 
-__all__ = ["State", "json_option", "pass_forge"]
+__all__ = ["State", "json_option", "key_values", "pass_forge"]
 
 R = TypeVar("R")
 
@@ -52,3 +53,23 @@ def pass_forge(command: Callable[..., R]) -> Callable[..., R]:
 def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add ``--json``, which reaches the command as ``as_json``."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")(command)
+
+
+def key_values(given: tuple[str, ...], option: str) -> dict[str, Any]:
+    """Read ``KEY=VALUE`` pairs; values are read as YAML but for those of ``--column`` and names of files (``@FILE``).
+
+    Raises:
+        ConfigError: One is no such pair.
+    """
+    import yaml
+
+    pairs: dict[str, Any] = {}
+    for pair in given:
+        key, equals, value = pair.partition("=")
+        if not key or not equals:
+            raise ConfigError(f'{option} takes KEY=VALUE, not "{pair}"')
+        try:
+            pairs[key] = value if option == "--column" or value.startswith("@") else yaml.safe_load(value)
+        except yaml.YAMLError:
+            pairs[key] = value
+    return pairs

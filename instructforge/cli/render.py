@@ -4,27 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from instructforge.cli.options import json_option, pass_forge
+from instructforge.cli.options import json_option, key_values, pass_forge
 from instructforge.cli.output import say, say_json, say_notice
 from instructforge.data import Example, Instruction, Row
 from instructforge.errors import ConfigError, DataError, TemplateError, UnknownNameError
 
 if TYPE_CHECKING:
-    from instructforge.components import Normalizer, RowOrError
+    from instructforge.building.inputs import Input
+    from instructforge.components import RowOrError
     from instructforge.plugins import Forge
     from instructforge.tasks import Task
     from instructforge.templates.library import TemplateRef
 
 __all__ = ["examples_of", "instructions_of", "render", "spoken_in"]
-
-_FIRST_ROWS = 50
-"""Rows by which a normalizer is told, as in a build."""
 
 
 @click.command()
@@ -33,6 +31,9 @@ _FIRST_ROWS = 50
 @click.option("--format", "reader", metavar="NAME", help="Reader, where the file leaves a choice.")
 @click.option("--normalizer", metavar="NAME", help="Normalizer, where the rows leave a choice.")
 @click.option("--column", "columns", multiple=True, metavar="FIELD=COLUMN", help="Where a field stands.")
+@click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="Option of the reader.")
+@click.option("--constant", "constants", multiple=True, metavar="KEY=VALUE", help="In every row; @FILE is JSON.")
+@click.option("--retrieve", metavar="FILE", help="Corpus from which rows that lack a passage get one.")
 @click.option("--language", metavar="CODE", help="Language of the rows; told by their script if left out.")
 @click.option("--template", "patterns", multiple=True, metavar="NAME", help="Template: exam, en/exam, qa/en/*.")
 @click.option("--n", "count", type=click.IntRange(1), default=3, show_default=True, help="Instructions to show.")
@@ -46,6 +47,9 @@ def render(
     reader: str | None,
     normalizer: str | None,
     columns: tuple[str, ...],
+    options: tuple[str, ...],
+    constants: tuple[str, ...],
+    retrieve: str | None,
     language: str | None,
     patterns: tuple[str, ...],
     count: int,
@@ -61,6 +65,9 @@ def render(
         reader=reader,
         normalizer=normalizer,
         columns=columns,
+        options=options,
+        constants=constants,
+        retrieve=retrieve,
         language=language,
         patterns=patterns,
         seed=seed,
@@ -86,6 +93,9 @@ def instructions_of(
     reader: str | None = None,
     normalizer: str | None = None,
     columns: Iterable[str] = (),
+    options: Iterable[str] = (),
+    constants: Iterable[str] = (),
+    retrieve: str | None = None,
     language: str | None = None,
     patterns: Iterable[str] = (),
     seed: int = 42,
@@ -99,9 +109,19 @@ def instructions_of(
     refs = _chosen_templates(forge, task, language, patterns)
     rows: Iterable[Example]
     if inputs:
-        rows = examples_of(forge, task, inputs, reader=reader, normalizer=normalizer, columns=columns)
-    elif reader or normalizer or columns:
-        raise ConfigError("--format, --normalizer and --column go with --input FILE")
+        rows = examples_of(
+            forge,
+            task,
+            inputs,
+            reader=reader,
+            normalizer=normalizer,
+            columns=columns,
+            options=options,
+            constants=constants,
+            retrieve=retrieve,
+        )
+    elif reader or normalizer or columns or options or constants or retrieve:
+        raise ConfigError("--format, --normalizer, --column, --option, --constant, --retrieve go with --input FILE")
     else:
         rows = (sample.to_example(number) for number, sample in enumerate(task.samples))
     return _renderings(forge, rows, refs, language, seed)
@@ -116,16 +136,6 @@ def _show(instruction: Instruction) -> None:
     if instruction.choices:
         say(f"  choices: {' | '.join(instruction.choices)}")
     say()
-
-
-def _mapping(columns: Iterable[str]) -> Mapping[str, str]:
-    pairs = [pair.partition("=") for pair in columns]
-    wrong = [
-        f'--column is "{name}{mark}{column}", not FIELD=COLUMN' for name, mark, column in pairs if not (name and column)
-    ]
-    if wrong:
-        raise ConfigError(wrong)
-    return {name: column for name, _, column in pairs}
 
 
 def _chosen_templates(forge: Forge, task: Task, language: str | None, patterns: Iterable[str]) -> list[TemplateRef]:
@@ -152,56 +162,53 @@ def examples_of(
     reader: str | None = None,
     normalizer: str | None = None,
     columns: Iterable[str] = (),
+    options: Iterable[str] = (),
+    constants: Iterable[str] = (),
+    retrieve: str | None = None,
 ) -> Iterator[Example]:
-    """Yield the good examples of raw files; say why others are none."""
-    mapping = _mapping(columns)
-    return chain.from_iterable(_examples(forge, task, Path(path), reader, normalizer, mapping) for path in inputs)
+    """Yield the good examples of raw files, read as a build reads them; say why others are none.
+
+    Raises:
+        ConfigError: Options contradict each other, or a file cannot be read in one way.
+    """
+    from tempfile import TemporaryDirectory
+
+    from instructforge.building.collecting import with_collected
+    from instructforge.building.inputs import open_inputs
+    from instructforge.building.settings import Retrieve
+    from instructforge.recipe import DataPlan
+
+    plan = DataPlan(
+        files=tuple(inputs),
+        format=reader,
+        normalizer=normalizer,
+        columns=key_values(tuple(columns), "--column"),
+        options=key_values(tuple(options), "--option"),
+        constants=key_values(tuple(constants), "--constant"),
+        retrieve=Retrieve(corpus=retrieve) if retrieve else None,
+    )
+    with TemporaryDirectory() as folder:  # of the corpus's index
+        opened, _ = with_collected(open_inputs(forge, task, plan.sources(Path()), Path(folder)))
+        for one in opened:
+            for line in one.filler.prepare() if one.filler else ():
+                say_notice(line)
+            for row in one.rows():
+                yield from _normalised(task, one, row)
 
 
-def _examples(
-    forge: Forge,
-    task: Task,
-    path: Path,
-    reader: str | None,
-    normalizer: str | None,
-    columns: Mapping[str, str],
-) -> Iterator[Example]:
-    """Yield the good examples of a file; say why others are none."""
-    from instructforge.building.collecting import collected_values
-    from instructforge.normalizers import choose, map_columns
-    from instructforge.readers import choose_reader
-
-    found = choose_reader(path, forge.readers, reader)
-    rows = iter(found.read(path, {}))
-    first = list(islice(rows, _FIRST_ROWS))
-    good = [Row(map_columns(row.values, columns), row.origin) for row in first if isinstance(row, Row)]
-    if normalizer is None:
-        chosen = choose(task, forge.normalizers_for(task), good, source=str(path))
-    else:
-        chosen = forge.normalizers.get(normalizer)
-    constants = {
-        name: sorted(
-            collected_values(found.read(path, {}), chosen, name, columns=columns, constants={}, label=str(path))
-        )
-        for name in chosen.collects
-    }
-    for row in chain(first, rows):
-        yield from _normalised(task, chosen, row, columns, {name: given for name, given in constants.items() if given})
-
-
-def _normalised(
-    task: Task, normalizer: Normalizer, row: RowOrError, columns: Mapping[str, str], constants: Mapping[str, Any]
-) -> Iterator[Example]:
+def _normalised(task: Task, source: Input, row: RowOrError) -> Iterator[Example]:
+    from instructforge.building.inputs import with_constants
     from instructforge.normalizers import map_columns
 
     try:
         if isinstance(row, DataError):
             raise row
-        values = map_columns(row.values, columns)
-        made = normalizer.function(Row({**constants, **values} if constants else values, row.origin))
+        values = with_constants(map_columns(row.values, source.source.columns), source.source)
+        made = source.normalizer.function(Row(values, row.origin))
         for number, example in enumerate([made] if isinstance(made, Example) else made):
-            task.check(example)
-            yield _with_place(example, row, number)
+            filled = source.filler.fill(example) if source.filler else example
+            task.check(filled)
+            yield _with_place(filled, row, number)
     except DataError as error:
         origin = error.origin or getattr(row, "origin", None)
         say_notice(f"{origin}: {error}{f' ({error.fix})' if error.fix else ''}")

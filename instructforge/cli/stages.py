@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from instructforge.cli.export import export_run, say_results
-from instructforge.cli.options import json_option, pass_forge
+from instructforge.cli.options import json_option, key_values, pass_forge
 from instructforge.cli.output import say, say_error, say_json, say_notice, say_table
 from instructforge.errors import ConfigError
 
@@ -72,7 +72,7 @@ def run(
     """Carry RECIPE through every stage, into the folder RUN (runs/<name of the recipe>)."""
     from instructforge.recipe import load_recipe
 
-    overrides = _pairs(settings, "--set") | ({"model": model} if model else {})
+    overrides = key_values(settings, "--set") | ({"model": model} if model else {})
     loaded = load_recipe(recipe, overrides)
     target = folder or Path("runs") / recipe.stem
     with running(forge, target, loaded, base=recipe.parent) as work:
@@ -97,7 +97,7 @@ def build(
     from instructforge.recipe import recipe_from
 
     values = _kept(folder) | _recipe_values(data)
-    recipe = recipe_from(values, _pairs(settings, "--set"), source="the command line")
+    recipe = recipe_from(values, key_values(settings, "--set"), source="the command line")
     for name in exports:
         forge.exporters.peek(name)
     with running(forge, folder, recipe, base=Path()) as work:
@@ -122,7 +122,7 @@ def train(
 ) -> None:
     """Fine-tune a model on the instructions of RUN."""
     given = {"model": model, "train.trainer": trainer}
-    with _opened(forge, folder, _pairs(settings, "--set") | _said(given)) as work:
+    with _opened(forge, folder, key_values(settings, "--set") | _said(given)) as work:
         summary = _train(work, quiet=as_json)
         if as_json:
             say_json("train/1", {"run": str(folder), **summary})
@@ -159,8 +159,8 @@ def predict(
     for option, given in (("--column", columns), ("--part", part)):
         if given and not inputs:
             raise ConfigError(f"{option} is about the rows of --input; there is no --input")
-    overrides = _pairs(settings, "--set") | _said({"predict.split": split, "predict.decoder": decoder})
-    overrides |= {"data.columns": _pairs(columns, "--column")} if columns else {}
+    overrides = key_values(settings, "--set") | _said({"predict.split": split, "predict.decoder": decoder})
+    overrides |= {"data.columns": key_values(columns, "--column")} if columns else {}
     with _opened(forge, folder, overrides) as work:
         if inputs and output:
             paths = {"": work.part(part).answer(inputs, output)}
@@ -184,7 +184,7 @@ def predict(
 @pass_forge
 def evaluate(forge: Forge, folder: Path, settings: tuple[str, ...], as_json: bool) -> None:
     """Score the predictions of RUN: a table here, report.json and report.html in the folder."""
-    with _opened(forge, folder, _pairs(settings, "--set")) as work:
+    with _opened(forge, folder, key_values(settings, "--set")) as work:
         _evaluate(work, as_json)
 
 
@@ -321,9 +321,9 @@ def _recipe_values(data: Mapping[str, Any]) -> dict[str, Any]:
         raise ConfigError("--task is missing: the name of a task (see `instructforge tasks`)")
     files = {name: list(data[name]) for name in ("files", "train", "validation", "test") if data[name]}
     plan = files | _said({"format": data["reader"], "normalizer": data["normalizer"]})
-    plan["columns"] = _pairs(data["columns"], "--column")
-    plan["options"] = _pairs(data["options"], "--option")
-    plan["constants"] = _pairs(data["constants"], "--constant")
+    plan["columns"] = key_values(data["columns"], "--column")
+    plan["options"] = key_values(data["options"], "--option")
+    plan["constants"] = key_values(data["constants"], "--constant")
     plan |= {"retrieve": {"corpus": data["retrieve"]}} if data["retrieve"] else {}
     values = {"task": data["task"], "data": plan} | _said({"language": data["language"], "seed": data["seed"]})
     build = {name: data[name] for name in ("dedup", "decontaminate", "workers") if data[name]}
@@ -332,19 +332,3 @@ def _recipe_values(data: Mapping[str, Any]) -> dict[str, Any]:
 
 def _said(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
-
-
-def _pairs(given: tuple[str, ...], option: str) -> dict[str, Any]:
-    """Read ``KEY=VALUE`` pairs; a value of ``--set`` and ``--option`` is read as YAML."""
-    import yaml
-
-    pairs: dict[str, Any] = {}
-    for pair in given:
-        key, equals, value = pair.partition("=")
-        if not key or not equals:
-            raise ConfigError(f'{option} takes KEY=VALUE, not "{pair}"')
-        try:
-            pairs[key] = value if option == "--column" or value.startswith("@") else yaml.safe_load(value)
-        except yaml.YAMLError:
-            pairs[key] = value
-    return pairs

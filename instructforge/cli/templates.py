@@ -65,6 +65,9 @@ _ROW_OPTIONS = (
     click.option("--format", "reader", metavar="NAME", help="Reader, where the file leaves a choice."),
     click.option("--normalizer", metavar="NAME", help="Normalizer, where the rows leave a choice."),
     click.option("--column", "columns", multiple=True, metavar="FIELD=COLUMN", help="Where a field stands."),
+    click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="Option of the reader."),
+    click.option("--constant", "constants", multiple=True, metavar="KEY=VALUE", help="In every row; @FILE is JSON."),
+    click.option("--retrieve", metavar="FILE", help="Corpus from which rows that lack a passage get one."),
 )
 
 
