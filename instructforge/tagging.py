@@ -208,6 +208,20 @@ def slices(tokens: Sequence[str], text: str) -> list[tuple[int, int]] | None:
     >>> slices(["Mr", ".", "Li"], "Mr. Li"), slices(["Mr", "Li"], "Mr. Li")
     ([(0, 2), (2, 3), (4, 6)], None)
     """
+    found: list[tuple[int, int]] = []
+    at = 0
+    for token in tokens:
+        while text[at : at + 1].isspace():
+            at += 1
+        if not text.startswith(token, at) or token[:1].isspace() or token[-1:].isspace() or not token:
+            return _loose_slices(tokens, text)
+        found.append((at, at + len(token)))
+        at += len(token)
+    return found if not text[at:].strip() else None
+
+
+def _loose_slices(tokens: Sequence[str], text: str) -> list[tuple[int, int]] | None:
+    """As ``slices``, where white space stands in the middle of tokens, of the text's or of the tokens' own."""
     solid = [place for place, character in enumerate(text) if not character.isspace()]
     found: list[tuple[int, int]] = []
     at = 0

@@ -12,6 +12,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any, ClassVar
 
@@ -97,21 +98,35 @@ class _Words:
 
     @classmethod
     def of(cls, target: Tags, instruction: Instruction) -> _Words:
-        inputs, language = instruction.example.inputs, instruction.language
-        written = {words: label for label, words in target.type_words(inputs, language).items()}
-        known: dict[str, str] = {}
-        for label in target.types(inputs):
-            for words in (label, *target.options.get(label, {}).values()):
-                known.setdefault(bare(words), label)
-        known |= {bare(words): label for words, label in written.items()}
-        none = frozenset(form for words in target.none.values() for form in (words, bare(words)) if form)
-        longest = 2 * max(map(len, (*known, *written)), default=0) + 10
-        return cls(written=written, known=known, none=none, separator=separator(language), longest=longest)
+        language = instruction.language
+        forms = tuple(
+            (label, words, tuple(target.options.get(label, {}).values()))
+            for label, words in target.type_words(instruction.example.inputs, language).items()
+        )
+        return _words_of(forms, tuple(target.none.values()), separator(language))
 
     def label(self, words: str) -> str | None:
         """Return the type that ``words`` stand for, whatever their case, width and marks; in the plural too."""
         form = bare(words) if len(words) <= self.longest else ""
         return self.known.get(form) or self.known.get(form.removesuffix("s"))
+
+
+@lru_cache(maxsize=256)
+def _words_of(forms: tuple[tuple[str, str, tuple[str, ...]], ...], none: tuple[str, ...], between: str) -> _Words:
+    """Return the words of types, each given as (type, words written for it, other words); rows share them."""
+    known: dict[str, str] = {}
+    for label, _, others in forms:
+        for words in (label, *others):
+            known.setdefault(bare(words), label)
+    known |= {bare(words): label for label, words, _ in forms}
+    written = {words: label for label, words, _ in forms}
+    return _Words(
+        written=written,
+        known=known,
+        none=frozenset(form for words in none for form in (words, bare(words)) if form),
+        separator=between,
+        longest=2 * max(map(len, (*known, *written)), default=0) + 10,
+    )
 
 
 @define
