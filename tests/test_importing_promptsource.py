@@ -523,12 +523,17 @@ def rows_for(one: PromptsourceTemplate) -> list[dict[str, Any]]:
     return [*rows[:4], *wild, *({name: row[name] for name in sorted(row)[1:]} for row in rows[:1]), *rows[4:]]
 
 
+@pytest.fixture(scope="module")
+def found() -> promptsource.Collection:
+    """The whole collection, compiled once for all tests."""
+    return promptsource.load(WHOLE)
+
+
 @whole
 @pytest.mark.data
 @pytest.mark.slow
-def test_the_whole_collection_renders_as_stock_jinja_renders_it() -> None:
+def test_the_whole_collection_renders_as_stock_jinja_renders_it(found: promptsource.Collection) -> None:
     """Bar: all 2,085 load; every deterministic one is byte-identical on rows of its shape, and fails where stock does."""
-    found = promptsource.load(WHOLE)
     assert (len(found), found.files, found.failures) == (2085, 279, ())
     environment = stock_environment()
     tally: Counter[str] = Counter()
@@ -581,9 +586,8 @@ def _draws_alike(one: PromptsourceTemplate, row: dict[str, Any]) -> bool:
 @pytest.mark.data
 @pytest.mark.slow
 def test_the_whole_collection_is_carried_over_and_written_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    found: promptsource.Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = promptsource.load(WHOLE)
     plan = plan_as_they_are(found, name="whole-collection", source="x")
     assert (plan.report.carried, dict(plan.report.refused), len(plan.report.unreadable)) == (2085, {}, 0)
     write_plugin(plan, tmp_path / "out")
