@@ -30,8 +30,8 @@ Places = NDArray[np.int64]
 _P = 0x9E3779B97F4A7C15
 _AT_ONCE = 1 << 20
 """Characters that are hashed in one go; a longer text is cut at a space and put together again."""
-_LAST_SIGN = 0x1FC00
-"""Signs (``+``, ``€``, emoji) and accents stand below it; what comes above are letters, or not to be seen."""
+_LAST_SIGN, _LAST_LETTER = 0x1FC00, 0x40000
+"""Signs (``+``, ``€``, emoji) and accents stand below the first; no character above the second is to be seen."""
 
 
 @frozen
@@ -268,7 +268,7 @@ def _power_tables(bits: int) -> tuple[Hashes, Hashes]:
 def _kinds() -> NDArray[np.uint8]:
     """Return for each character: 0 space or punctuation, 1 part of a word, 2 a token of its own, 3 sign or accent."""
     kinds = np.zeros(0x110000, np.uint8)
-    every = "".join(map(chr, range(0x110000)))
+    every = "".join(map(chr, range(_LAST_LETTER)))
     signs = [unicodedata.category(character)[0] in "SM" for character in every[:_LAST_SIGN]]
     kinds[:_LAST_SIGN][signs] = 3
     for kind, pattern in ((2, rf"[{UNSPACED}]+"), (1, rf"[^\W_{UNSPACED}]+")):
