@@ -46,7 +46,7 @@ class Compared:
         """Return what is compared of a task."""
         choices = getattr(task.target, "from_field", None)
         fields = tuple(name for name in task.fields if name != choices) or tuple(task.fields)
-        closed = task.target.head == "choice"
+        closed = task.target.head in ("choice", "tags")
         names = fields if closed else (*fields, ANSWER)
         return cls(names, tuple(name for name in task.fields if name not in names), closed)
 
