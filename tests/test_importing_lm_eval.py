@@ -101,6 +101,19 @@ def test_a_single_file_includes_from_its_own_folder_alone(folder: Path) -> None:
         lm_eval.load(folder / "none.yaml")
 
 
+def test_includes_that_multiply_are_read_once(tmp_path: Path) -> None:
+    for number in range(40):
+        (tmp_path / f"part{number}.yaml").write_text(
+            f"include: [{', '.join([f'part{number + 1}.yaml'] * 9)}]\n", encoding="utf-8"
+        )
+    (tmp_path / "part40.yaml").write_text("doc_to_text: '{{x}}'\n", encoding="utf-8")
+    (tmp_path / "task.yaml").write_text("include: part0.yaml\ntask: t\ndoc_to_target: '{{y}}'\n", encoding="utf-8")
+    (tmp_path / "nul.yaml").write_text('include: "a\\0b"\ntask: t\n', encoding="utf-8")
+    assert lm_eval.load(tmp_path / "task.yaml").task("t").doc_to_text({"x": "a"}) == "a"
+    with pytest.raises(DataError, match="is not there"):
+        lm_eval.load(tmp_path / "nul.yaml")
+
+
 # --- Rendering ---------------------------------------------------------------------------------------------
 
 

@@ -202,7 +202,11 @@ class _Beside(Mapping[PurePosixPath, "bytes | DataError"]):
     def __getitem__(self, name: PurePosixPath) -> bytes | DataError:
         if name not in self._found:
             place = self._folder / name
-            if not place.resolve().is_relative_to(self._folder.resolve()) or not place.is_file():
+            try:
+                inside = place.resolve().is_relative_to(self._folder.resolve()) and place.is_file()
+            except (OSError, ValueError):  # a name that no file can have
+                inside = False
+            if not inside:
                 raise KeyError(name)
             (one,) = source_files(place, _may_be_task)
             self._found[name] = one.content
@@ -221,6 +225,7 @@ class _Loading:
 
     files: Mapping[PurePosixPath, bytes | DataError]
     _raw: dict[PurePosixPath, dict[str, Any] | DataError] = field(factory=dict, init=False)
+    _whole: dict[PurePosixPath, dict[str, Any]] = field(factory=dict, init=False)
     found: dict[str, LmEvalTask] = field(factory=dict, init=False)
     failures: list[DataError] = field(factory=list, init=False)
     groups: dict[str, tuple[str, ...]] = field(factory=dict, init=False)
@@ -331,7 +336,9 @@ class _Loading:
         """
         if name in above or len(above) > MAX_INCLUDES:
             raise _error(str(above[0]), f'includes "{name}", which leads back to it')
-        return self._with_includes(name, self._read(name), (*above, name))
+        if name not in self._whole:
+            self._whole[name] = self._with_includes(name, self._read(name), (*above, name))
+        return dict(self._whole[name])
 
     def _with_includes(
         self, name: PurePosixPath, keys: Mapping[str, Any], above: tuple[PurePosixPath, ...]

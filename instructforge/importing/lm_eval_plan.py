@@ -130,7 +130,7 @@ def refusal(task: LmEvalTask) -> str | None:
     """
     config = task.config
     for key in _NEEDED:
-        if isinstance(config.get(key), Function):
+        if _holds_python(config.get(key)):
             return f"{key} is Python, which is not run"
     for key in ("doc_to_image", "doc_to_audio"):
         if config.get(key) is not None:
@@ -151,6 +151,12 @@ def refusal(task: LmEvalTask) -> str | None:
     if not isinstance(config.get("doc_to_choice"), str | list | dict | None):
         return "its doc_to_choice is no text, list or mapping"
     return None
+
+
+def _holds_python(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(map(_holds_python, value.values()))
+    return any(map(_holds_python, value)) if isinstance(value, list) else isinstance(value, Function)
 
 
 @define

@@ -226,7 +226,7 @@ def _readme(plugin: Plugin) -> str:
     lines = [
         f"# {plugin.name}",
         "",
-        f"Imported from {report.kind} (`{report.source}`): {report.carried} of {report.found} carried over.",
+        f"Imported from {report.kind} (`{printable(report.source)}`): {report.carried} of {report.found} carried over.",
         "What was refused, left out or renamed stands in `import.json`, with the reasons.",
         "The texts are their authors'; see the licence of where they came from before you pass them on.",
         "",
