@@ -403,7 +403,7 @@ def test_built_in_decoders_bear_the_names_they_are_registered_by() -> None:
     for entry in builtin.instructforge_decoders():
         decoder = entry.load()
         assert decoder.name == entry.name
-        assert decoder.needs in ("text", "choice_logprobs", "label_scores", "spans")
+        assert decoder.needs in ("text", "choice_logprobs", "label_scores", "tag_scores", "spans")
 
 
 @pytest.mark.parametrize(

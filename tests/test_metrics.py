@@ -29,7 +29,7 @@ from instructforge.metrics import (
     squad_f1,
     tokens,
 )
-from instructforge.tasks import Choice, Span, Task, Text
+from instructforge.tasks import Choice, Field, Ranking, Span, Tags, Task, Text
 
 TEXT = Task("text", summary="t", fields={"article": "a"}, target=Text())
 SPAN = Task("qa", summary="t", fields={"context": "c"}, target=Span(within="context", nullable=True))
@@ -37,11 +37,23 @@ LABELS = ("a", "b", "c", "d")
 CHOICE = Task("choice", summary="t", fields={}, target=Choice(LABELS))
 
 
+TAGS = Task("tags", summary="t", fields={"tokens": Field("t", kind="list")}, target=Tags(["PER"], within="tokens"))
+ITEMS = Task("items", summary="t", fields={"items": Field("i", kind="list")}, target=Ranking(from_field="items"))
+GOLDS: dict[str, tuple[Task, list[Answer]]] = {
+    "labels": (CHOICE, ["a", "b"]),
+    "span": (SPAN, [SpanAnswer("北京", 0), SpanAnswer("Paris", 3)]),
+    "tags": (TAGS, [("B-PER", "O"), ("O", "B-PER")]),
+    "ranking": (ITEMS, [("a", "b"), ("b", "a")]),
+}
+"""A task and gold answers for the metrics of each module."""
+
+
 def value(
     metric: Metric, answers: Sequence[Answer | None], golds: Sequence[Sequence[Answer]], task: Task, **more: str
 ) -> float:
     predictions = [Prediction(id="", answer=answer) for answer in answers]
-    examples = [Example(inputs={}, answers=tuple(gold), language=more.get("language")) for gold in golds]
+    inputs = {"tokens": ["Ann", "sat"], "items": ["a", "b"]}
+    examples = [Example(inputs=inputs, answers=tuple(gold), language=more.get("language")) for gold in golds]
     return metric.reduce(metric.prepare(predictions, examples, task), np.arange(len(answers)))
 
 
@@ -269,8 +281,7 @@ def test_texts_are_compared_in_their_own_script() -> None:
 def test_gold_scores_one_and_nothing_scores_zero(entry) -> None:  # type: ignore[no-untyped-def]
     metric = entry.load()
     assert metric.name == entry.name
-    task = {"accuracy": CHOICE, "macro-f1": CHOICE, "squad-em": SPAN, "squad-f1": SPAN}.get(metric.name, TEXT)
-    gold: list[Answer] = [SpanAnswer("北京", 0), SpanAnswer("Paris", 3)] if task is SPAN else ["a", "b"]
+    task, gold = GOLDS.get(entry.target.partition(":")[0].rpartition(".")[2], (TEXT, ["a", "b"]))
     assert value(metric, gold, [[one] for one in gold], task) == 1.0
     assert value(metric, [None, None], [[one] for one in gold], task) == 0.0
     assert np.isnan(metric.reduce(metric.prepare([], [], task), np.arange(0)))

@@ -269,5 +269,5 @@ def test_weights_of_templates_say_how_often_each_comes(tmp_path: Path) -> None:
 def test_a_weight_of_no_template_is_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match='no template "exma"'):
         used_templates_of(tmp_path, template_weights={"exma": 2.0})
-    with pytest.raises(ConfigError, match="template_weights.exam is -1"):
+    with pytest.raises(ConfigError, match=r"template_weights\.exam is -1"):
         used_templates_of(tmp_path, template_weights={"exam": -1.0})

@@ -16,6 +16,7 @@ from instructforge.data import NO_ANSWER, Answer, Example, Instruction, Message,
 from instructforge.decoders import ChoiceDecoder, SpanTextDecoder, TextDecoder
 from instructforge.errors import DataError, TemplateError
 from instructforge.plugins import Forge
+from instructforge.roundtrip import perfect_output
 from instructforge.tasks import Choice, Span, Task, Text
 from instructforge.templates import compile_template
 
@@ -231,7 +232,9 @@ def test_every_template_gives_every_sample_back(name: str) -> None:
             if isinstance(instruction, TemplateError):
                 assert instruction.rule == "not-applicable", instruction
                 continue
-            (found,) = decoder.decode([Output(text=instruction.completion)], [instruction], task)
+            output = perfect_output("text", task, instruction)
+            assert output is not None
+            (found,) = decoder.decode([output], [instruction], task)
             assert found.answer is not None, (ref.key, found.error)
             if instruction.inverted:
                 assert str(found.answer).strip() == str(row.inputs[instruction.inverted]).strip(), ref.key

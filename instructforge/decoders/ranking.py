@@ -95,7 +95,15 @@ def _between(text: str, before: str, after: str) -> str | None:
 
 
 def _as_written(text: str, items: _Items) -> tuple[str, ...] | None:
-    """Return the order that ``text`` gives if every line of it is an item, written as the template writes them."""
+    """Return the order that ``text`` gives if every line of it is an item, written as the template writes them.
+
+    Letters that the template gave to items come first: "B, A" may be an item's own name too.
+    """
+    marks = {mark: label for mark, label in zip(items.forms.completions, items.labels, strict=True) if len(mark) == 1}
+    if len(marks) == len(items.labels):
+        ways = _readings(_between(text.strip(), items.before, items.after) or text.strip(), marks)
+        if len(ways) == 1:
+            return ways[0]
     lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
     for peel in _peelings(items):
         pieces = peel(lines)
