@@ -136,8 +136,8 @@ class TokenWindowEncoder:
         apart = set(chain.from_iterable(shared))
         self.stats.shared += len(shared)
         made, done, blank = _Pieces(), -1, list[int]()
-        for piece, tokens in zip(ids, under, strict=True):
-            if not tokens:
+        for piece, tokens, behind in zip(ids, under, [*under[1:], []], strict=True):
+            if not tokens or (self._is_space(piece) and behind[:1] == tokens[:1]):
                 blank.append(piece)  # a mark of a space: it goes with what follows
                 continue
             if tokens[0] not in apart and len(tokens) == 1:
@@ -153,14 +153,20 @@ class TokenWindowEncoder:
         return made
 
     def _add(self, made: _Pieces, token: int, text: str, span: tuple[int, int]) -> None:
-        """Add the pieces of one token, tokenised by itself: as a word of its own where a space stands before it."""
-        word = text[span[0] : span[1]]
-        begins = span[0] == 0 or text[span[0] - 1].isspace()
-        ids = self._pieces.plain_with_offsets([word])[0][0] if begins else self._pieces.continue_all([word])[0]
-        if ids and set(ids) & set(self._pieces.control_ids) - {self.tokenizer.unk_token_id}:
-            ids = self._pieces.plain_with_offsets([word])[0][0]
-        made.ids += ids
-        made.first_of += [token, *[-1] * (len(ids) - 1)][: len(ids)]
+        """Add the pieces of one token, tokenised by itself, without the mark of a space that is not there."""
+        start, end = span
+        spaced = start == 0 or text[start - 1].isspace()
+        ids = self._pieces.plain_with_offsets([f"{' ' if spaced and start else ''}{text[start:end]}"])[0][0]
+        solid = next((place for place, piece in enumerate(ids) if not self._is_space(piece)), 0)
+        kept = ids if spaced else ids[solid:]
+        firsts = [-1] * len(ids)
+        firsts[solid : solid + 1] = [token] if ids else []
+        made.ids += kept
+        made.first_of += firsts[len(ids) - len(kept) :]
+
+    def _is_space(self, piece: int) -> bool:
+        """Tell whether a piece is nothing but the mark of a space, of SentencePiece or byte-level tokenizers."""
+        return not str(self.tokenizer.convert_ids_to_tokens(piece)).strip("\u2581\u0120")
 
     # --- windows --------------------------------------------------------------------------------------
 
