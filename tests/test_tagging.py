@@ -411,6 +411,7 @@ def test_scores_become_tags_with_their_probability() -> None:
     decoder = TagsDecoder()
     (found,) = decoder.decode([Output(tag_scores=scores)], [row({"tokens": ["x", "y"]}, task=task)], task)
     assert found.answer == ("B-A", "I-A")
+    assert found.raw == "A: x y"
     assert found.score == pytest.approx((np.exp(-4.0) + np.exp(-0.2)) / 2)
     wrong = [Output(), Output(tag_scores=scores[:1]), Output(tag_scores=((0.0,), (0.0,)))]
     wrong.append(Output(tag_scores=((float("nan"),) * 3,) * 2))

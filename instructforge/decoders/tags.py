@@ -412,9 +412,19 @@ class TagsDecoder:
             scores = _checked(output.tag_scores, len(tokens), tags)
             path = best_path(scores, tags)
             chosen = [math.exp(min(0.0, row[place])) for row, place in zip(scores, path, strict=True)]
-            return answered(tuple(tags[place] for place in path), score=sum(chosen) / max(1, len(chosen)))
+            answer = tuple(tags[place] for place in path)
+            found = answered(answer, score=sum(chosen) / max(1, len(chosen)))
+            return attrs.evolve(found, raw=_in_words(answer, instruction, target))
 
         return each(outputs, instructions, _best)
+
+
+def _in_words(answer: tuple[str, ...], instruction: Instruction, target: Tags) -> str:
+    """Return the entities as text, for people; empty where the row is not fit for it."""
+    try:
+        return target.words(answer, instruction.language, instruction.example.inputs)
+    except DataError:
+        return ""
 
 
 def _checked(scores: Sequence[Sequence[float]] | None, length: int, tags: Sequence[str]) -> Sequence[Sequence[float]]:
