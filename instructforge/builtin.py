@@ -118,7 +118,7 @@ def instructforge_readers() -> Iterator[Lazy]:
     yield Lazy("tsv", f"{home}.delimited:TsvReader", summary="tab-separated values with a header line")
     yield Lazy("tmx", f"{home}.tmx:TmxReader", summary="a translation memory (TMX), one row for each unit")
     yield Lazy("parallel", f"{home}.parallel:ParallelReader", summary="text files that belong together line by line")
-    yield Lazy("conll", f"{home}.conll:ConllReader", summary="a token a line with its tag, blank lines between sentences")
+    yield Lazy("conll", f"{home}.conll:ConllReader", summary="a token a line with its tag, a sentence a block")
     yield Lazy("parquet", f"{home}.columnar:ParquetReader", summary="Apache Parquet, a batch of rows at a time")
     yield Lazy("datasets", f"{home}.columnar:DatasetsReader", summary="a folder of save_to_disk, or hub:NAME")
     yield Lazy("quarantine", f"{home}.jsonl:QuarantineReader", summary="a mended quarantine.jsonl, fed back")
