@@ -81,4 +81,5 @@ def test_the_whole_example_goes_from_intent_to_prompt(tmp_path: Path) -> None:
     assert "the gold answer is among the first 15" in done.stdout
     prompt = done.stdout.partition("the last chat prompt")[2]
     assert "How long until the money is back on my card then?" in prompt.splitlines()[-1]
-    assert "Refunds go the way that the money came" in prompt or "passage:" in done.stdout
+    assert "The answer of the FAQ: We pay back within five working days" in prompt
+    assert "What you know about the matter:" in prompt

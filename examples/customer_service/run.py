@@ -186,7 +186,7 @@ def _show(turn: Turn) -> None:
 
 def _show_prompt(prompt: Instruction) -> None:
     print("\nthe last chat prompt, as a causal model gets it:")
-    for message in prompt.messages:
+    for message in prompt.messages[:-1]:  # the last one is the reply
         print(f"  [{message.role}] {message.content}")
 
 
