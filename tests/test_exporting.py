@@ -130,6 +130,8 @@ def test_alpaca_parts_instruction_and_input_where_the_prompt_is_nothing_else() -
     example = Example(inputs={"instruction": "Add.", "input": "1 2"}, answers=("3",), id="x")
     made = chat(says("user", "Add.\n1 2"), says("assistant", "3"), example=example)
     assert value("alpaca", made) == {"instruction": "Add.", "input": "1 2", "output": "3"}
+    apart = record("alpaca", chat(says("user", "Add.\n\n1 2"), says("assistant", "3"), example=example))
+    assert (apart.value["input"], apart.lost) == ("1 2", ("blank-line",))
     other = chat(says("user", "Please: Add.\n1 2"), says("assistant", "3"), example=example)
     assert value("alpaca", other)["input"] == ""
 

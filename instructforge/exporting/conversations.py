@@ -17,6 +17,7 @@ from instructforge.exporting.records import (
     Record,
     assistant_turns,
     each,
+    own_id,
     system_of,
 )
 
@@ -234,7 +235,8 @@ class ShareGptExporter(_NoCompanions):
             for one, is_trained in zip(instruction.messages, trained, strict=True)
         ):
             lost.add("untrained-turns")
-        value: dict[str, Any] = {"conversations": turns}
+        value: dict[str, Any] = {"id": own} if (own := own_id(instruction)) else {}
+        value["conversations"] = turns
         if system := system_of(instruction.messages):
             value["system"] = system
         return Record(_with_tools(value, instruction, as_text=True), tuple(sorted(lost)))

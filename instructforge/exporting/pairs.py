@@ -20,7 +20,7 @@ class AlpacaExporter:
     """Alpaca: instruction, input, output, with a system text and the turns before as history.
 
     Where a prompt is nothing but the fields ``instruction`` and ``input``, one below the other, they go into the two
-    columns, since that is how the format joins them; any other prompt is the instruction.
+    columns, which those who read the format join by a line break; any other prompt is the instruction.
 
     Source: the data section of LLaMA-Factory's documentation.
     """
@@ -31,6 +31,7 @@ class AlpacaExporter:
     losses: ClassVar[Mapping[str, str]] = {
         "reasoning": "what the assistant thought before it answered",
         "name": "names of speakers",
+        "blank-line": "a blank line between instruction and input, where the format's readers put a line break",
         "untrained-turns": "earlier answers that are not trained here, and are learnt there",
     }
 
@@ -41,7 +42,7 @@ class AlpacaExporter:
     def _record(self, instruction: Instruction, train: str) -> Record:
         lost: set[str] = set()
         *before, (asked, answer) = plain_chat(instruction, lost)
-        head, body = _parted(instruction, asked)
+        head, body = _parted(instruction, asked, lost)
         value: dict[str, Any] = {"instruction": head, "input": body, "output": answer}
         if system := system_of(instruction.messages):
             value["system"] = system
@@ -69,10 +70,13 @@ class AlpacaExporter:
         return (Companion(name="dataset_info.json", text=json.dumps(entry, ensure_ascii=False, indent=2) + "\n"),)
 
 
-def _parted(instruction: Instruction, asked: str) -> tuple[str, str]:
-    """Return instruction and input, where the prompt is exactly these two fields joined by a line break."""
+def _parted(instruction: Instruction, asked: str, lost: set[str]) -> tuple[str, str]:
+    """Return instruction and input, where the prompt is nothing but these two fields, one below the other."""
     inputs = instruction.example.inputs
     head, body = inputs.get("instruction"), inputs.get("input")
-    if isinstance(head, str) and isinstance(body, str) and body and asked == f"{head}\n{body}":
-        return head, body
+    if isinstance(head, str) and isinstance(body, str) and body:
+        for gap in ("\n", "\n\n"):
+            if asked == f"{head.strip()}{gap}{body.strip()}":
+                lost |= {"blank-line"} if len(gap) > 1 else set()
+                return head, body
     return asked, ""

@@ -18,6 +18,7 @@ __all__ = [
     "NotHeldError",
     "Record",
     "assistant_turns",
+    "own_id",
     "plain_chat",
     "system_of",
 ]
@@ -97,6 +98,12 @@ def assistant_turns(instruction: Instruction, train: str) -> list[bool]:
         and (bool(message.weight) if message.weight is not None else message.trained or train == "all" or place == last)
         for place, message in enumerate(instruction.messages)
     ]
+
+
+def own_id(instruction: Instruction) -> str:
+    """Return the id that the data gave the row; an empty text where the build made one of its origin."""
+    made = str(instruction.example.origin)
+    return "" if instruction.id == made or instruction.id.startswith((f"{made}/", f"{made}#")) else instruction.id
 
 
 def system_of(messages: Sequence[Message]) -> str:
