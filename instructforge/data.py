@@ -197,6 +197,9 @@ class Example:
         )
 
 
+_NO_MORE = (None, None, None, None)
+
+
 @frozen(kw_only=True, weakref_slot=False)
 class Message:
     """One chat turn.
@@ -223,6 +226,8 @@ class Message:
 
     def to_json(self) -> dict[str, Any]:
         value: dict[str, Any] = {"role": self.role, "content": self.content, "trained": self.trained}
+        if not self.tool_calls and (self.reasoning, self.name, self.tool_call_id, self.weight) == _NO_MORE:
+            return value  # most turns are nothing but text
         optional = {
             "reasoning": self.reasoning,
             "tool_calls": [dict(call) for call in self.tool_calls] or None,

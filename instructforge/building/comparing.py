@@ -26,7 +26,7 @@ from instructforge.duplicates.shingles import token_counts
 
 if TYPE_CHECKING:
     from instructforge.building.making import Outcome
-    from instructforge.data import Example, Instruction, Origin
+    from instructforge.data import Example, Origin
 
 __all__ = ["Comparisons", "Marker", "Marks", "Verdict", "name_of"]
 
@@ -42,8 +42,8 @@ class Marks(NamedTuple):
 
     near: Likeness | None = None
     keys: Keys | None = None
-    lengths: tuple[tuple[int, int], ...] = ()
-    """Tokens of the prompt and of the answer, for each instruction."""
+    lengths: tuple[int, ...] = ()
+    """Tokens of each compared text."""
 
 
 @frozen
@@ -60,23 +60,19 @@ class Marker:
     near: bool
     overlap: bool
 
-    def marks(self, examples: Sequence[Example], built: Sequence[Sequence[Instruction]]) -> list[Marks]:
-        """Return the marks of examples that were built."""
-        near: Sequence[Likeness | None] = [None] * len(examples)
-        keys: Sequence[Keys | None] = near  # type: ignore[assignment]
-        if examples and (self.near or self.overlap):
-            read = self.compared.read(examples)
-            near = likenesses(read.fields, read.tags) if self.near else near
-            keys = keys_of(self.compared, read) if self.overlap else keys
-        return list(map(Marks, near, keys, _lengths(built)))
-
-
-def _lengths(built: Sequence[Sequence[Instruction]]) -> list[tuple[tuple[int, int], ...]]:
-    flat = [instruction for some in built for instruction in some]
-    prompts = token_counts(["\n".join(message.content for message in one.prompt) for one in flat])
-    answers = token_counts([one.completion for one in flat])
-    pairs = iter(zip(prompts.tolist(), answers.tolist(), strict=True))
-    return [tuple(next(pairs) for _ in some) for some in built]
+    def marks(self, examples: Sequence[Example]) -> list[Marks]:
+        """Return the marks of examples."""
+        if not examples:
+            return []
+        if not (self.near or self.overlap):
+            lengths = [token_counts(texts) for texts in self.compared.texts(examples)]
+            return [Marks(None, None, own) for own in zip(*(part.tolist() for part in lengths), strict=True)]
+        read = self.compared.read(examples)
+        nothing = [None] * len(examples)
+        near = likenesses(read.fields, read.tags) if self.near else nothing
+        keys = keys_of(self.compared, read) if self.overlap else nothing
+        lengths = [np.diff(tokens.ends, prepend=0) for tokens in read.fields]
+        return list(map(Marks, near, keys, zip(*(part.tolist() for part in lengths), strict=True)))
 
 
 @frozen
@@ -167,6 +163,8 @@ class Comparisons:
 
     def verdict(self, outcome: Outcome) -> Verdict | None:
         """Return why a row of the batch is left out, or None."""
+        if self._contents is None and self._clean is None:
+            return None
         place = self._places[id(outcome)]
         if self._contents is not None and (name := self._contents.name(outcome.content)):
             return Verdict("same-content", name)
@@ -178,11 +176,11 @@ class Comparisons:
 
     def keep(self, outcome: Outcome, origin: Origin) -> None:
         """Say that a row of the batch stays."""
-        name = name_of(outcome.id, origin, _split(outcome))
         if self._contents is not None:
+            name = name_of(outcome.id, origin, _split(outcome))
             self._contents.keep(outcome.content, name)
-        if self._near is not None:
-            self._near.keep(self._places[id(outcome)], name)
+            if self._near is not None:
+                self._near.keep(self._places[id(outcome)], name)
         if self._seen is not None and outcome.marks is not None and outcome.marks.keys is not None:
             self._seen.keep(_split(outcome), outcome.id, outcome.marks.keys)
 

@@ -14,8 +14,9 @@ import sqlite3
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
+from functools import cached_property, partial
 from importlib.metadata import version
 from itertools import chain, islice
 from pathlib import Path
@@ -44,7 +45,7 @@ from instructforge.building.making import Built, Maker, Outcome, Plan, quarantin
 from instructforge.building.position import Position
 from instructforge.building.retrieving import retrieval_figures, said_of_retrieval
 from instructforge.building.settings import BuildSettings, Source, names_template
-from instructforge.building.shards import DATA, from_bytes, shard_name, to_bytes, write_shard
+from instructforge.building.shards import DATA, Behind, from_bytes, shard_name, to_bytes, write_shard
 from instructforge.building.state import Ids, State
 from instructforge.building.workers import Batch, Done, outcomes
 from instructforge.components import RowOrError
@@ -56,6 +57,7 @@ from instructforge.readers.opening import noting_opened
 if TYPE_CHECKING:
     from instructforge.building.comparing import Comparisons, Marker
     from instructforge.building.fewshot import ShotPool
+    from instructforge.duplicates.examples import Compared
     from instructforge.plugins import Forge
     from instructforge.tasks import Task
     from instructforge.templates.library import TemplateLibrary
@@ -112,7 +114,7 @@ def build(
     settings: BuildSettings | None = None,
     *,
     progress: Progress | None = None,
-    checkpoint_s: float = 2.0,
+    checkpoint_s: float = 5.0,
     library: TemplateLibrary | None = None,
     shots: ShotPool | None = None,
     say: Callable[[str], None] | None = None,
@@ -290,6 +292,8 @@ class _Shards:
     """Rows that wait in the state."""
     waiting: list[Built]
     size: int = 0
+    """Bytes of the rows that wait in memory."""
+    size_on_disk: int = 0
 
 
 class _Stop(Exception):
@@ -320,6 +324,7 @@ class _Build:
         """The source, and how many of its records, up to which everything is merged."""
         self.gathered = (0, 0) if settings.decontaminate else (len(inputs), 0)
         """The same for the held-out rows that are read before anything is built."""
+        self.writer = Behind()
         self.messages: list[str] = []
         self.pool: ShotPool | None = None
         self._told = 0.0
@@ -342,10 +347,10 @@ class _Build:
             indexes = self._take_up()
             self.ids = Ids(self.state.folder / "ids", indexes.get("ids"))
             self.compare = self._comparisons(indexes.get("compare"))
-            with closing(self.ids), closing(self.compare):
+            with closing(self.ids), closing(self.compare), closing(self.writer):
                 stopped = self._run(checkpoint_s)
                 overlap = None if stopped else self.compare.overlap(self.tally.examples["train"], self._tell_overlap)
-            ledger = self._finish(stopped, overlap)
+                ledger = self._finish(stopped, overlap)
         if stopped:
             raise DataError(
                 f"{stopped}\nThe reasons: {self._reasons()}\n"
@@ -374,9 +379,15 @@ class _Build:
 
     def _comparisons(self, state: Mapping[str, Any] | None) -> Comparisons:
         from instructforge.building.comparing import Comparisons  # numpy comes with it
+
+        return Comparisons(self.state.folder, self.compared, self.settings, self._held_out(), state)
+
+    @cached_property
+    def compared(self) -> Compared:
+        """What of an example is compared with others."""
         from instructforge.duplicates.examples import Compared
 
-        return Comparisons(self.state.folder, Compared.of(self.task), self.settings, self._held_out(), state)
+        return Compared.of(self.task)
 
     def _held_out(self) -> list[str]:
         """Return the splits whose rows training should not hold; none where nothing is trained on."""
@@ -401,7 +412,7 @@ class _Build:
         self.at = (found["at"][0], found["at"][1])
         self.gathered = (found["gathered"][0], found["gathered"][1])
         for split, part in found["shards"].items():
-            self.shards[split] = _Shards(part["written"], part["on_disk"], [])
+            self.shards[split] = _Shards(part["written"], part["on_disk"], [], 0, part["size_on_disk"])
         self.messages.append(f"resumed after {self.tally.total('read')} rows")
         indexes: Mapping[str, Any] = found["indexes"]
         return indexes
@@ -482,9 +493,8 @@ class _Build:
 
     def _marker(self) -> Marker:
         from instructforge.building.comparing import Marker
-        from instructforge.duplicates.examples import Compared
 
-        return Marker(Compared.of(self.task), near=self.settings.dedup == "near", overlap=bool(self._held_out()))
+        return Marker(self.compared, near=self.settings.dedup == "near", overlap=bool(self._held_out()))
 
     def _read(
         self, maker: Maker, work: str, batches: Iterator[Batch], take: Callable[[Done], None], checkpoint_s: float
@@ -560,7 +570,7 @@ class _Build:
         place = done.batch.source
         if self.at[0] > place:
             return
-        tally = self.tally.sources[place]
+        tally, limit = self.tally.sources[place], self.settings.limit
         self._look_up(done.outcomes)
         try:
             for row, found in zip(done.batch.rows, done.outcomes, strict=True):
@@ -568,8 +578,9 @@ class _Build:
                 for outcome in found:
                     self._count(tally, row, outcome)
                 self.at = (place, self.at[1] + 1)
-                self._check_number()
-                if self._is_full(tally):
+                if self.settings.max_bad is not None:
+                    self._check_number()
+                if limit is not None and self._is_full(tally):
                     self.at = (place + 1, 0)
                     return
         finally:
@@ -611,7 +622,8 @@ class _Build:
             self.ids.add(hash)
         tally.built += 1
         tally.unlabelled += outcome.unlabelled
-        tally.notes.update(outcome.notes)
+        if outcome.notes:
+            tally.notes.update(outcome.notes)
         first = outcome.built[0]
         self.tally.examples[first.split] += 1
         self.tally.unlabelled[first.split] += outcome.unlabelled
@@ -619,12 +631,13 @@ class _Build:
         for one in outcome.built:
             self.tally.instructions[one.split] += 1
             self.tally.inverted[one.split] += one.inverted
-            self.tally.templates.setdefault(one.template, Counter())[one.split] += 1
+            counts = self.tally.templates.get(one.template)
+            if counts is None:
+                counts = self.tally.templates[one.template] = Counter()
+            counts[one.split] += 1
             self._add(one)
-        for prompt, answer in outcome.marks.lengths if outcome.marks else ():
-            self.tally.lengths.setdefault(f"{first.split}/prompt", Counter())[prompt] += 1
-            if answer:
-                self.tally.lengths.setdefault(f"{first.split}/answer", Counter())[answer] += 1
+        if outcome.marks is not None:
+            self.tally.add_lengths(first.split, zip(self.compared.names, outcome.marks.lengths, strict=True))
 
     # --- Bounds ---------------------------------------------------------------------------------------
 
@@ -656,21 +669,33 @@ class _Build:
             self._spill(built.split)
 
     def _write(self, split: str) -> None:
+        """Write a shard: behind the reading, unless the rows that wait on disk for it are too large for memory."""
         shards = self.shards[split]
-        name = shard_name(split, len(shards.written))
-        rows = chain(map(from_bytes, self.state.pending(split)) if shards.on_disk else (), shards.waiting)
-        digest = write_shard(self.out / DATA / name, rows)
-        shards.written.append({"name": name, "rows": shards.on_disk + len(shards.waiting), "sha256": digest})
+        path = self.out / DATA / shard_name(split, len(shards.written))
+        entry: dict[str, Any] = {"name": path.name, "rows": shards.on_disk + len(shards.waiting), "sha256": ""}
+        shards.written.append(entry)
+        pending = map(from_bytes, self.state.pending(split)) if shards.on_disk else ()
+
+        def write(rows: Iterable[Built]) -> None:
+            entry["sha256"] = write_shard(path, rows)
+
+        if shards.size_on_disk > _SPILL_BYTES:
+            self.writer.wait()
+            write(chain(pending, shards.waiting))
+        else:
+            self.writer.do(partial(write, [*pending, *shards.waiting]))
         if shards.on_disk:
             self.state.clear_pending(split)
-        shards.on_disk, shards.waiting, shards.size = 0, [], 0
+        shards.on_disk, shards.waiting, shards.size, shards.size_on_disk = 0, [], 0, 0
 
     def _spill(self, split: str) -> None:
         shards = self.shards[split]
         self.state.add_pending(split, map(to_bytes, shards.waiting))
-        shards.on_disk, shards.waiting, shards.size = shards.on_disk + len(shards.waiting), [], 0
+        shards.on_disk, shards.size_on_disk = shards.on_disk + len(shards.waiting), shards.size_on_disk + shards.size
+        shards.waiting, shards.size = [], 0
 
     def _save(self) -> None:
+        self.writer.wait()
         for split in self.shards:
             self._spill(split)
         indexes = {"ids": self.ids.save(), "compare": self.compare.save()}
@@ -681,7 +706,8 @@ class _Build:
                 "indexes": indexes,
                 "tally": self.tally.to_json(),
                 "shards": {
-                    split: {"written": part.written, "on_disk": part.on_disk} for split, part in self.shards.items()
+                    split: {"written": part.written, "on_disk": part.on_disk, "size_on_disk": part.size_on_disk}
+                    for split, part in self.shards.items()
                 },
             }
         )
@@ -710,11 +736,13 @@ class _Build:
     def _finish(self, stopped: str, overlap: Mapping[str, Any] | None) -> dict[str, Any]:
         """Write what is left: last shards, quarantine, templates, and, last of all, the ledger."""
         if stopped:
+            self.writer.close()
             self._remove_shards()
         else:
             for split, part in self.shards.items():
                 if part.on_disk or part.waiting:
                     self._write(split)
+            self.writer.wait()
         digests = {"quarantine": self._write_entries(QUARANTINE, "quarantine")}
         if self.settings.dedup or self.settings.decontaminate:
             digests["duplicates"] = self._write_entries(DUPLICATES, "duplicates")
@@ -786,7 +814,7 @@ class _Build:
             "instructions": tally.instructions[split],
             "unlabelled": tally.unlabelled[split],
             "inverted": tally.inverted[split],
-            "lengths": {part: spread for part in ("prompt", "answer") if (spread := tally.spread(f"{split}/{part}"))},
+            "lengths": {name: spread for name in self.compared.names if (spread := tally.spread(f"{split}/{name}"))},
             "shards": [] if stopped else self.shards[split].written,
         }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -83,7 +83,7 @@ class Tally:
     languages: Counter[str] = Factory(Counter)
     templates: dict[str, Counter[str]] = Factory(dict)
     lengths: dict[str, Counter[int]] = Factory(dict)
-    """How often each length in tokens occurs, by ``<split>/prompt`` and ``<split>/answer``."""
+    """How often each length in tokens occurs, by ``<split>/<field>`` and ``<split>/answer``."""
 
     def total(self, name: str) -> int:
         """Return the sum of one count over the sources."""
@@ -112,8 +112,18 @@ class Tally:
             lengths={key: Counter(dict(part)) for key, part in value["lengths"].items()},
         )
 
+    def add_lengths(self, split: str, lengths: Iterable[tuple[str, int]]) -> None:
+        """Count the tokens of a row's texts, by what they are called; empty ones are not there."""
+        for name, length in lengths:
+            if length:
+                key = f"{split}/{name}"
+                counts = self.lengths.get(key)
+                if counts is None:
+                    counts = self.lengths[key] = Counter()
+                counts[length] += 1
+
     def spread(self, name: str) -> dict[str, float]:
-        """Return how long the prompts or answers of a split are, in words and characters of unspaced scripts."""
+        """Return how long the texts of a field are in a split, in words and characters of unspaced scripts."""
         counts = sorted(self.lengths.get(name, Counter()).items())
         n = sum(count for _, count in counts)
         if not n:

@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 from attrs import define, evolve, frozen
@@ -51,9 +51,8 @@ _HANGUL = re.compile("[\uac00-\ud7af]")
 _LETTER = re.compile(r"[^\W\d_]")
 
 
-@frozen
-class Built:
-    """One instruction, ready for a shard."""
+class Built(NamedTuple):
+    """One instruction, ready for a shard: a tuple, for there is one for each row, and workers send them."""
 
     split: str
     template: str
@@ -64,8 +63,7 @@ class Built:
     instruction: bytes
 
 
-@frozen
-class Outcome:
+class Outcome(NamedTuple):
     """What became of one example, or of a record of which none could be made.
 
     Attributes:
@@ -162,7 +160,7 @@ class Maker:
             self._pack(draft)
         ready = [draft for draft in drafts if draft.built]
         if self.marker is not None:
-            marks = self.marker.marks([draft.example for draft in ready], [draft.done for draft in ready])
+            marks = self.marker.marks([draft.example for draft in ready])
             for draft, own in zip(ready, marks, strict=True):
                 draft.marks = own
         return [[self._outcome(one) for one in outcomes] for outcomes in found]
@@ -317,7 +315,7 @@ class Maker:
         found = [list(self._drafts(row, self.plans[source])) for row in rows]
         drafts = [one for made in found for one in made if isinstance(one, _Draft) and one.split != "train"]
         sound = {id(one): one for one in drafts if _is_json(one.example)}
-        marks = self.marker.marks([one.example for one in sound.values()], [()] * len(sound))
+        marks = self.marker.marks([one.example for one in sound.values()])
         kept = {place: _held_out(one, own) for (place, one), own in zip(sound.items(), marks, strict=True)}
         return [[kept[id(one)] for one in made if id(one) in kept] for made in found]
 
@@ -345,7 +343,7 @@ class Maker:
         return Outcome(
             example.id,
             built=draft.built,
-            hashes=tuple({_hash(id) for id in (example.id, *(one.id for one in draft.built))}),
+            hashes=tuple(map(_hash, {example.id, *(one.id for one in draft.built)})),
             content=draft.content,
             marks=draft.marks,
             unlabelled=not draft.done[0].example.answers,  # a template that is as it is says what the answer is

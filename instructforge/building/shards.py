@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -22,13 +23,14 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-__all__ = ["DATA", "InstructionSet", "from_bytes", "shard_name", "to_bytes", "write_shard"]
+__all__ = ["DATA", "Behind", "InstructionSet", "from_bytes", "shard_name", "to_bytes", "write_shard"]
 
 DATA = "data"
 GROUP_ROWS = 128
 """Rows of a row group: what has to be unpacked to get at one of them."""
 GROUP_BYTES = 8 << 20
 """Size at which a row group ends before that."""
+_CONVERTED_AT_ONCE = 16
 _GROUPS_KEPT = 32
 
 
@@ -73,8 +75,11 @@ def write_shard(path: Path, rows: Iterable[Built]) -> str:
             handle, schema, compression="zstd", version="2.6", store_schema=False, use_dictionary=repeated
         ) as writer,
     ):
-        for group in _groups(rows):
-            writer.write_batch(_batch(group, schema), row_group_size=GROUP_ROWS)
+        for groups in _stretches(_groups(rows)):
+            batch, start = _batch([row for group in groups for row in group], schema), 0
+            for group in groups:
+                writer.write_batch(batch.slice(start, len(group)), row_group_size=GROUP_ROWS)
+                start += len(group)
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
@@ -90,6 +95,20 @@ def _groups(rows: Iterable[Built]) -> Iterator[list[Built]]:
             group, size = [], 0
     if group:
         yield group
+
+
+def _stretches(groups: Iterable[list[Built]]) -> Iterator[list[list[Built]]]:
+    """Yield as many groups as are turned into columns at once, which costs less than one by one."""
+    stretch: list[list[Built]] = []
+    size = 0
+    for group in groups:
+        stretch.append(group)
+        size += sum(len(row.instruction) for row in group)
+        if len(stretch) == _CONVERTED_AT_ONCE or size >= GROUP_BYTES:
+            yield stretch
+            stretch, size = [], 0
+    if stretch:
+        yield stretch
 
 
 def _batch(group: Sequence[Built], schema: pa.Schema) -> pa.RecordBatch:
@@ -112,6 +131,30 @@ def _batch(group: Sequence[Built], schema: pa.Schema) -> pa.RecordBatch:
         pa.array([row.instruction for row in group], pa.binary()).cast(pa.string()),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+class Behind:
+    """Does one thing at a time behind the caller's back: packing and writing a shard leaves Python free meanwhile."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="shards")
+        self._doing: Future[None] | None = None
+
+    def do(self, work: Callable[[], None]) -> None:
+        """Do something, once what was begun before is done. What it raises is raised by the next call."""
+        self.wait()
+        self._doing = self._thread.submit(work)
+
+    def wait(self) -> None:
+        """Wait until what was begun is done."""
+        doing, self._doing = self._doing, None
+        if doing is not None:
+            doing.result()
+
+    def close(self) -> None:
+        """Wait without a word: what failed does not count any more."""
+        self._thread.shutdown()
+        self._doing = None
 
 
 class InstructionSet(Sequence[Instruction]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import pickle
@@ -12,6 +13,7 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing.connection import wait
 
 from attrs import frozen
@@ -21,6 +23,8 @@ from instructforge.components import RowOrError
 from instructforge.errors import ConfigError, InstructForgeError, printable
 
 __all__ = ["Batch", "Done", "outcomes"]
+
+_COLLECT = 50_000, 20, 50
 
 
 @frozen
@@ -57,10 +61,25 @@ def outcomes(
         InstructForgeError: A worker has died.
     """
     if workers == 1:
-        for batch in batches:
-            yield Done(batch, getattr(maker, work)(batch.source, batch.rows))
+        with _seldom_collected():
+            for batch in batches:
+                yield Done(batch, getattr(maker, work)(batch.source, batch.rows))
         return
     yield from _in_processes(_packed(maker), batches, workers, work)
+
+
+@contextmanager
+def _seldom_collected() -> Iterator[None]:
+    """Have Python look for cycles less often: a build makes many objects, hardly ever in cycles.
+
+    Templates see to the large cycles that they make; at its usual rate the search takes a sixth of a build's time.
+    """
+    before = gc.get_threshold()
+    gc.set_threshold(*_COLLECT)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 def _packed(maker: Maker) -> bytes:
@@ -110,6 +129,7 @@ _maker: Maker | None = None
 
 def _start(packed: bytes) -> None:
     global _maker
+    gc.set_threshold(*_COLLECT)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the parent's to handle
     _end_with_parent()
     _maker = pickle.loads(packed)

@@ -15,7 +15,7 @@ import orjson
 from attrs import frozen
 
 from instructforge.data import answer_to_json
-from instructforge.duplicates.shingles import Hashes, Tokens, tokenised
+from instructforge.duplicates.shingles import Hashes, Tokens, parted, tokenised
 from instructforge.files import canonical_json
 
 if TYPE_CHECKING:
@@ -52,9 +52,18 @@ class Compared:
 
     def read(self, examples: Sequence[Example]) -> Read:
         """Return examples as numbers."""
-        texts = [[self._text(example, name) for example in examples] for name in self.names]
-        tags = [hash_of(_answers(example)) if self.closed else 0 for example in examples]
-        return Read(examples, tuple(map(tokenised, texts)), np.array(tags, np.uint64))
+        known: dict[tuple[Any, ...], int] = {}
+        tags = [0] * len(examples)
+        for place, example in enumerate(examples if self.closed else ()):
+            if example.answers not in known:
+                known[example.answers] = hash_of(_answers(example))
+            tags[place] = known[example.answers]
+        tokens = tokenised([text for texts in self.texts(examples) for text in texts])
+        return Read(examples, parted(tokens, len(self.names)), np.array(tags, np.uint64))
+
+    def texts(self, examples: Sequence[Example]) -> list[list[str]]:
+        """Return, for each part that is compared, the texts of all examples."""
+        return [[self._text(example, name) for example in examples] for name in self.names]
 
     def _text(self, example: Example, name: str) -> str:
         if name == ANSWER and not self.closed:

@@ -15,6 +15,7 @@ Source: 13-grams as in Brown et al. 2020, appendix C.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -63,11 +64,14 @@ def keys_of(compared: Compared, read: Read) -> list[Keys]:
     grams = [ngrams(tokens, GRAMS, whole_if_short=False) for tokens in read.fields]
     wholes = [_salted(tokens.bare, "whole") for tokens in read.fields]
     heads = np.stack([*_rows(compared, read), *wholes, *(part.counts.astype(np.uint64) for part in grams)], axis=1)
-    packed = [(part.hashes.tobytes(), [0, *(8 * part.ends).tolist()]) for part in grams]
-    return [
-        Keys(heads[place].tobytes(), b"".join(whole[ends[place] : ends[place + 1]] for whole, ends in packed))
-        for place in range(len(read.examples))
-    ]
+    size, flat = 8 * heads.shape[1], heads.tobytes()
+    own = [flat[start : start + size] for start in range(0, len(flat), size)]
+    long = [part for part in grams if len(part.hashes)]
+    if not long:  # texts are short: none has an n-gram
+        return [Keys(head, b"") for head in own]
+    packed = [(part.hashes.tobytes(), [0, *(8 * part.ends).tolist()]) for part in long]
+    cut = [[whole[start:end] for start, end in pairwise(ends)] for whole, ends in packed]
+    return list(map(Keys, own, cut[0] if len(cut) == 1 else map(b"".join, zip(*cut, strict=True))))
 
 
 def training_hashes(keys: Iterable[Keys], fields: int) -> Hashes:

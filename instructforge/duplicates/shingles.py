@@ -15,6 +15,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from attrs import frozen
@@ -22,14 +23,16 @@ from numpy.typing import NDArray
 
 from instructforge.metrics.base import UNSPACED
 
-__all__ = ["Grams", "Hashes", "Size", "Tokens", "joined", "mixed", "ngrams", "token_counts", "tokenised"]
+__all__ = ["Grams", "Hashes", "Size", "Tokens", "joined", "mixed", "ngrams", "parted", "token_counts", "tokenised"]
 
 Hashes = NDArray[np.uint64]
 Places = NDArray[np.int64]
 
 _P = 0x9E3779B97F4A7C15
-_AT_ONCE = 1 << 20
-"""Characters that are hashed in one go; a longer text is cut at a space and put together again."""
+_AT_ONCE = 1 << 16
+"""Characters from which on a portion is hashed: its numbers fit a core's cache."""
+_LONGEST = 1 << 20
+"""Characters of a text that are hashed in one go; a longer one is cut at a space and put together again."""
 _LAST_SIGN, _LAST_LETTER = 0x1FC00, 0x40000
 """Signs (``+``, ``€``, emoji) and accents stand below the first; no character above the second is to be seen."""
 
@@ -83,15 +86,29 @@ def tokenised(texts: Sequence[str]) -> Tokens:
     >>> found.ends.tolist(), found.alone.tolist(), bool(found.hashes[0] == found.hashes[5])
     ([5, 7], [False, False, True, False, True, False, False], True)
     """
-    parts = [_tokens_of(pieces) for pieces in _portions(texts)]
-    owners = np.concatenate([part[0] for part in parts]) if parts else np.zeros(0, np.int64)
-    hashes = np.concatenate([part[1] for part in parts]) if parts else np.zeros(0, np.uint64)
-    alone = np.concatenate([part[2] for part in parts]) if parts else np.zeros(0, np.bool_)
-    bare = np.zeros(len(texts), np.uint64)
+    counts, bare = np.zeros(len(texts), np.int64), np.zeros(len(texts), np.uint64)
+    parts = [_tokens_of(portion) for portion in _portions(texts)]
     for part in parts:
-        np.add.at(bare, part[3], part[4])
-    ends = np.cumsum(np.bincount(owners, minlength=len(texts)))
-    return Tokens(hashes, alone, ends, np.where(bare == 0, bare, mixed(bare)))
+        np.add.at(counts, part.owners, part.counts)
+        np.add.at(bare, part.owners, part.bare)
+    hashes = np.concatenate([part.hashes for part in parts]) if parts else np.zeros(0, np.uint64)
+    alone = np.concatenate([part.alone for part in parts]) if parts else np.zeros(0, np.bool_)
+    if sum(part.ascii for part in parts) not in (0, len(parts)):  # portions are of one kind: back into the texts' order
+        order = np.argsort(np.concatenate([np.repeat(part.owners, part.counts) for part in parts]), kind="stable")
+        hashes, alone = hashes[order], alone[order]
+    return Tokens(hashes, alone, np.cumsum(counts), np.where(bare == 0, bare, mixed(bare)))
+
+
+def parted(tokens: Tokens, parts: int) -> tuple[Tokens, ...]:
+    """Return the tokens of texts in so many equal parts, one after the other."""
+    count = len(tokens.ends) // parts
+    found = []
+    for start in range(0, parts * count, count or 1):
+        first = int(tokens.ends[start - 1]) if start else 0
+        last = int(tokens.ends[start + count - 1])
+        ends, bare = tokens.ends[start : start + count] - first, tokens.bare[start : start + count]
+        found.append(Tokens(tokens.hashes[first:last], tokens.alone[first:last], ends, bare))
+    return tuple(found) or (tokens,) * parts
 
 
 def token_counts(texts: Sequence[str]) -> Places:
@@ -101,10 +118,9 @@ def token_counts(texts: Sequence[str]) -> Places:
     [2, 3, 0]
     """
     counts = np.zeros(len(texts), np.int64)
-    for pieces in _portions(texts):
-        found = _marked([text for _, text in pieces])
-        upto = np.searchsorted(found.starts, found.ends)
-        np.add.at(counts, [owner for owner, _ in pieces], np.diff(upto, prepend=0))
+    for portion in _portions(texts):
+        found = _marked([text for _, text in portion])
+        np.add.at(counts, [owner for owner, _ in portion], found.counts)
     return counts
 
 
@@ -162,18 +178,21 @@ def mixed(values: Hashes) -> Hashes:
 
 
 def _portions(texts: Sequence[str]) -> Iterator[list[tuple[int, str]]]:
-    """Yield (number of the text, folded text or piece of it), as many as are hashed in one go."""
-    portion: list[tuple[int, str]] = []
-    size = 0
+    """Yield (number of the text, folded text or piece of it), as many as are hashed in one go, ASCII by itself."""
+    waiting: tuple[list[tuple[int, str]], list[tuple[int, str]]] = ([], [])
+    sizes = [0, 0]
     for owner, text in enumerate(texts):
-        folded = text.lower() if text.isascii() else _folded(text)
-        size += len(folded)
-        portion += [(owner, folded)] if len(folded) <= _AT_ONCE else [(owner, piece) for piece in _pieces(folded)]
-        if size >= _AT_ONCE:
-            yield portion
-            portion, size = [], 0
-    if portion:
-        yield portion
+        kind = text.isascii()
+        folded = text.lower() if kind else _folded(text)
+        sizes[kind] += len(folded)
+        waiting[kind].extend(
+            [(owner, folded)] if len(folded) <= _LONGEST else ((owner, part) for part in _pieces(folded))
+        )
+        if sizes[kind] >= _AT_ONCE:
+            yield waiting[kind][:]
+            waiting[kind].clear()
+            sizes[kind] = 0
+    yield from filter(None, waiting)
 
 
 def _folded(text: str) -> str:
@@ -182,9 +201,9 @@ def _folded(text: str) -> str:
 
 
 def _pieces(text: str) -> Iterator[str]:
-    while len(text) > _AT_ONCE:
-        cut = text.rfind(" ", _AT_ONCE // 2, _AT_ONCE)
-        cut = _AT_ONCE if cut < 0 else cut
+    while len(text) > _LONGEST:
+        cut = text.rfind(" ", _LONGEST // 2, _LONGEST)
+        cut = _LONGEST if cut < 0 else cut
         yield text[:cut]
         text = text[cut:]
     yield text
@@ -194,10 +213,9 @@ def _pieces(text: str) -> Iterator[str]:
 class _Marked:
     """Characters of joined pieces, and where things are among them."""
 
-    letters: NDArray[np.uint32]
-    """The characters that are neither spaces nor punctuation."""
-    before: Places
-    """For each character of the pieces, how many of them come before it; one entry more than characters."""
+    codes: NDArray[Any]
+    inside: NDArray[np.bool_]
+    """Which characters are neither spaces nor punctuation."""
     starts: Places
     stops: Places
     """Where tokens start and stop."""
@@ -205,36 +223,64 @@ class _Marked:
     ends: Places
     """Where pieces end."""
 
+    @property
+    def counts(self) -> Places:
+        """Return how many tokens each piece has."""
+        return np.diff(np.searchsorted(self.starts, self.ends), prepend=0)
+
 
 def _marked(pieces: Sequence[str]) -> _Marked:
     text = "\0".join([*pieces, ""])
-    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
-    kinds = _kinds()[codes]
-    word, alone, inside = kinds == 1, kinds == 2, kinds > 0
+    if text.isascii():
+        packed = text.encode()
+        codes: NDArray[Any] = np.frombuffer(packed, np.uint8)
+        kinds = np.frombuffer(packed.translate(_ascii_kinds()), np.uint8)
+    else:
+        codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+        kinds = _kinds()[codes]
+    word, alone = kinds == 1, kinds == 2
     begins, finishes = alone.copy(), alone.copy()
     begins[1:] |= word[1:] & ~word[:-1]
     begins[:1] |= word[:1]
     finishes[:-1] |= word[:-1] & ~word[1:]  # the last character is a separator
-    before = np.zeros(len(codes) + 1, np.int64)
-    np.cumsum(inside, out=before[1:])
     starts = np.flatnonzero(begins)
     ends = np.cumsum(np.fromiter((len(piece) + 1 for piece in pieces), np.int64, len(pieces)))
-    return _Marked(codes[inside], before, starts, np.flatnonzero(finishes) + 1, alone[starts], ends)
+    return _Marked(codes, kinds > 0, starts, np.flatnonzero(finishes) + 1, alone[starts], ends)
 
 
-def _tokens_of(portion: Sequence[tuple[int, str]]) -> tuple[Places, Hashes, NDArray[np.bool_], Places, Hashes]:
-    """Return the owner, hash and kind of each token; and of each piece its owner and the sum over its letters."""
+@frozen
+class _Part:
+    """The tokens of a portion.
+
+    Attributes:
+        ascii: Whether the portion is ASCII.
+        owners: For each piece, the text that it is of.
+        counts: For each piece, how many tokens it has.
+        hashes, alone: Of each token, as in ``Tokens``.
+        bare: For each piece, the sum over its letters.
+    """
+
+    ascii: bool
+    owners: Places
+    counts: Places
+    hashes: Hashes
+    alone: NDArray[np.bool_]
+    bare: Hashes
+
+
+def _tokens_of(portion: Sequence[tuple[int, str]]) -> _Part:
     found = _marked([text for _, text in portion])
-    owners = np.fromiter((owner for owner, _ in portion), np.int64, len(portion))
-    upto = np.searchsorted(found.starts, found.ends)
-    sums = _running_sums(found.letters.astype(np.uint64))
-    inverses = _powers(len(found.letters))[1]
-    ends = found.before[found.ends]
+    before = np.zeros(len(found.codes) + 1, np.int64)
+    np.cumsum(found.inside, out=before[1:])
+    sums = _running_sums(found.codes[found.inside].astype(np.uint64))
+    inverses = _powers(len(sums))[1]
+    ends = before[found.ends]
     first = np.concatenate([[0], ends[:-1]])
     bare = (sums[ends] - sums[first]) * inverses[first]
-    begin = found.before[found.starts]
-    hashes = mixed((sums[found.before[found.stops]] - sums[begin]) * inverses[begin])
-    return np.repeat(owners, np.diff(upto, prepend=0)), hashes, found.alone, owners, bare
+    begin = before[found.starts]
+    hashes = mixed((sums[before[found.stops]] - sums[begin]) * inverses[begin])
+    owners = np.fromiter((owner for owner, _ in portion), np.int64, len(portion))
+    return _Part(found.codes.dtype == np.uint8, owners, found.counts, hashes, found.alone, bare)
 
 
 def _span_hashes(values: Hashes, starts: Places, stops: Places) -> Hashes:
@@ -262,6 +308,12 @@ def _power_tables(bits: int) -> tuple[Hashes, Hashes]:
         values[0] = 1
         tables.append(np.cumprod(values))
     return tables[0], tables[1]
+
+
+@lru_cache(maxsize=1)
+def _ascii_kinds() -> bytes:
+    """Return the table of ``_kinds`` for bytes below 128; the rest does not occur."""
+    return bytes(_kinds()[:128].tolist()) + bytes(128)
 
 
 @lru_cache(maxsize=1)
