@@ -10,17 +10,19 @@ import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing.connection import wait
+from typing import Any, TypeAlias
 
 from attrs import frozen
 
 from instructforge.building.making import Maker, Outcome
 from instructforge.components import RowOrError
-from instructforge.errors import ConfigError, InstructForgeError, printable
+from instructforge.data import Origin, Row
+from instructforge.errors import ConfigError, DataError, InstructForgeError, printable
 
 __all__ = ["Batch", "Done", "outcomes"]
 
@@ -100,7 +102,7 @@ def _in_processes(packed: bytes, batches: Iterable[Batch], workers: int, work: s
     running: deque[tuple[Batch, Future[list[list[Outcome]]]]] = deque()
     try:
         for batch in batches:
-            running.append((batch, pool.submit(_make, work, batch.source, batch.rows)))
+            running.append((batch, pool.submit(_make, work, batch.source, _flat(batch.rows))))
             if len(running) >= 2 * workers:
                 yield _result(running)
         while running:
@@ -114,6 +116,17 @@ def _in_processes(packed: bytes, batches: Iterable[Batch], workers: int, work: s
     finally:
         # On an error or an interrupt nothing waits for work that nobody will use.
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+_Flat: TypeAlias = "tuple[Mapping[str, Any], str, int | None, str] | DataError"
+"""A row as it is sent: plain parts are packed and unpacked several times faster than rows."""
+
+
+def _flat(rows: Sequence[RowOrError]) -> list[_Flat]:
+    return [
+        (row.values, row.origin.source, row.origin.record, row.origin.path) if isinstance(row, Row) else row
+        for row in rows
+    ]
 
 
 def _result(running: deque[tuple[Batch, Future[list[list[Outcome]]]]]) -> Done:
@@ -135,9 +148,10 @@ def _start(packed: bytes) -> None:
     _maker = pickle.loads(packed)
 
 
-def _make(work: str, source: int, rows: Sequence[RowOrError]) -> list[list[Outcome]]:
+def _make(work: str, source: int, rows: Sequence[_Flat]) -> list[list[Outcome]]:
     assert _maker is not None
-    made: list[list[Outcome]] = getattr(_maker, work)(source, rows)
+    whole = [Row(row[0], Origin(*row[1:])) if isinstance(row, tuple) else row for row in rows]
+    made: list[list[Outcome]] = getattr(_maker, work)(source, whole)
     return made
 
 
