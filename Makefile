@@ -12,7 +12,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 help:
 	@echo "make quickstart   set up, then build, train, decode, score and report on the data that is shipped"
 	@echo "make test         set up, then run every test but those of the next line"
-	@echo "make bars         train on real data until the figures are reached (minutes each)"
+	@echo "make bars         the tests that take minutes each: training until a figure is reached, more kills"
 	@echo "make check        linters, types and the fast tests (under 2 minutes)"
 	@echo "make bench        benchmarks; results go to benchmarks/results"
 	@echo "make docs         write the generated parts of docs/ anew"

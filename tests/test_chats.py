@@ -345,6 +345,7 @@ columns = st.sampled_from(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(values=st.dictionaries(columns, junk, max_size=4))
 def test_junk_is_a_chat_or_a_data_error(values: dict[str, Any]) -> None:

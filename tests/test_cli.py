@@ -234,6 +234,7 @@ def test_render_shows_samples_under_templates_by_turns(installed: Installation) 
     ]
 
 
+@pytest.mark.slow
 def test_render_reads_files_maps_columns_and_tells_what_is_bad(installed: Installation, tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     rows = [{"words": "sunny", "label": "good"}, {"words": "", "label": "bad"}, {"words": "雨\x1b[31m", "label": "bad"}]
@@ -254,6 +255,7 @@ def test_render_is_the_same_each_time(installed: Installation) -> None:
     assert first == second
 
 
+@pytest.mark.slow
 def test_the_seed_is_taken(installed: Installation, tmp_path: Path) -> None:
     installation = Installation(tmp_path)
     draws = TEMPLATE.replace("Good or bad?", "{{ ['ay', 'bee', 'see', 'dee', 'ee', 'eff'] | random }}")

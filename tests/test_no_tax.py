@@ -100,7 +100,7 @@ def test_causal_lora_losses_are_those_of_a_script(batch_size: int, accumulation:
     assert ours[-1] < ours[0]
 
 
-@pytest.mark.slow
+@pytest.mark.bar
 @pytest.mark.models
 @pytest.mark.timeout(900)
 def test_smollm2_lora_losses_are_those_of_a_script(tmp_path: Path) -> None:

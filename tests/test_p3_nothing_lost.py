@@ -142,6 +142,7 @@ ROWS = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=ROWS, dedup=st.booleans(), limit=st.none() | st.integers(1, 5))
 def test_any_file_adds_up(tmp_path_factory: Any, rows: list[Any], dedup: bool, limit: int | None) -> None:

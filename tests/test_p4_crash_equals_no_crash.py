@@ -100,6 +100,7 @@ def kill_until_done(folder: Path, out: Path, draw: random.Random, kills: int, lo
     return hits
 
 
+@pytest.mark.slow
 def test_a_few_kills(folder: Path, unbroken: dict[str, str], tmp_path: Path) -> None:
     assert kill_until_done(folder, tmp_path / "run", random.Random(1), kills=3, longest=0.5) >= 1
     assert fingerprints(tmp_path / "run") == unbroken
@@ -269,6 +270,7 @@ def test_damaged_state_is_thrown_away(folder: Path, unbroken: dict[str, str], tm
     assert fingerprints(out) == unbroken
 
 
+@pytest.mark.slow
 def test_what_a_killed_write_leaves_is_cleared(folder: Path, unbroken: dict[str, str], tmp_path: Path) -> None:
     out = tmp_path / "run"
     (out / "data").mkdir(parents=True)

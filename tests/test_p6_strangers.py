@@ -105,6 +105,7 @@ def test_help_does_not_meet_them_at_all(crowded: Installation) -> None:
     assert result.stderr == ""
 
 
+@pytest.mark.slow
 def test_doctor_names_each_of_them_and_what_to_do(crowded: Installation) -> None:
     result = crowded.run("doctor")
     assert result.returncode == 1

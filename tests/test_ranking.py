@@ -118,6 +118,7 @@ ITEM = LINE | st.sampled_from(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(st.lists(ITEM, min_size=1, max_size=8), st.randoms(use_true_random=False), st.data())
 def test_every_order_comes_back_from_every_template(items: list[str], draw: Any, data: st.DataObject) -> None:

@@ -342,6 +342,7 @@ JSON = st.recursive(
 OBJECTS = st.dictionaries(st.text('abc中"\\[]{}, ', max_size=5), JSON, max_size=4)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(st.lists(OBJECTS, min_size=1, max_size=6), st.booleans(), st.sampled_from([None, 1, "\t"]), st.integers(1, 40))
 def test_any_document_comes_back(

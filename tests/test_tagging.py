@@ -115,18 +115,21 @@ def there_and_back(task: Task, inputs: dict[str, Any], answer: tuple[str, ...], 
     assert said == said.strip()
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(tagged(WORDS, tuple(TYPES)))
 def test_english_tags_come_back_from_their_text(sentence: tuple[list[str], tuple[str, ...]]) -> None:
     there_and_back(TASK, {"tokens": sentence[0]}, sentence[1], "en")
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(tagged(HAN, tuple(TYPES)))
 def test_chinese_tags_come_back_from_their_text(sentence: tuple[list[str], tuple[str, ...]]) -> None:
     there_and_back(TASK, {"tokens": sentence[0]}, sentence[1], "zh")
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(tagged((*WORDS, *HAN), ("PER", "person", "B-x")), st.sampled_from(["en", "zh", "de"]), st.booleans())
 def test_tags_of_any_types_come_back_with_a_running_text(
@@ -425,6 +428,7 @@ def test_scores_become_tags_with_their_probability() -> None:
 _ANY = st.lists(st.sampled_from(["O", "B-A", "I-A", "B-B", "I-B"]), min_size=1, max_size=8)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(

@@ -490,7 +490,9 @@ def _train_apart(case: str, base: Path, folder: Path, *, kill_at: int | None = N
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", ["label-tuned", "pair", "match", "span"])
+@pytest.mark.parametrize(
+    "case", [*(pytest.param(case, marks=pytest.mark.bar) for case in ("label-tuned", "pair", "match")), "span"]
+)
 def test_a_killed_run_ends_with_the_bytes_of_an_unbroken_one(case: str, base: Path, tmp_path: Path) -> None:
     unbroken, killed = tmp_path / "unbroken", tmp_path / "killed"
     assert not _train_apart(case, base, unbroken)

@@ -334,11 +334,12 @@ def counts(folder: Path, name: str) -> int:
 
 
 @pytest.mark.data
-@pytest.mark.slow
+@pytest.mark.bar
 def test_all_of_goodbooks_makes_the_round_trip(goodbooks: Path) -> None:
     check_data_set("recommendation", goodbooks / "books.csv", records=counts(goodbooks, "books.csv"), quarantined=0)
 
 
+@pytest.mark.slow
 @pytest.mark.data
 @pytest.mark.parametrize("name", ["samples_ratings.csv", "samples_to_read.csv"])
 def test_logs_of_goodbooks_with_the_catalogue(goodbooks: Path, name: str) -> None:
