@@ -127,8 +127,7 @@ class MixedRun:
         """
         for name, part in self.parts.items():
             self._named(name, part.check_names)
-        if self.recipe.model:
-            self._trainer(self._family())
+        self._trainer(self._family())
 
     def build(self) -> dict[str, BuildResult]:
         """Build every part, and say how they will be mixed; see ``Run.build``."""

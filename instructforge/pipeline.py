@@ -274,11 +274,12 @@ class Run:
         from instructforge.models import family_of, resolve
 
         self.check_names()
-        if self.recipe.model:
-            trainer = self._trainer(family_of(resolve(self.recipe.model, forge=self.forge)))
-            check = getattr(trainer, "check_settings", None)  # a trainer of a plugin need not have it
-            if check is not None:
-                check(self.recipe.train.settings)
+        if not self.recipe.model:
+            raise ConfigError("the recipe names no model; give `model:` (or --model), such as minilm")
+        trainer = self._trainer(family_of(resolve(self.recipe.model, forge=self.forge)))
+        check = getattr(trainer, "check_settings", None)  # a trainer of a plugin need not have it
+        if check is not None:
+            check(self.recipe.train.settings)
 
     def check_names(self) -> None:
         """Find names in the recipe that nobody knows.

@@ -7,6 +7,7 @@ All problems of a recipe are reported at once, each with its key path. Types are
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -172,6 +173,10 @@ class MixPart:
     weight: float = 1.0
     group: str | None = None
     decoder: str | None = None
+
+    def __attrs_post_init__(self) -> None:
+        if not (math.isfinite(self.weight) and self.weight >= 0):
+            raise ConfigError(f"the weight of a part of the mixture is {self.weight}, and must be 0 or more")
 
 
 @frozen(kw_only=True)

@@ -271,3 +271,25 @@ def test_a_weight_of_no_template_is_told(tmp_path: Path) -> None:
         used_templates_of(tmp_path, template_weights={"exma": 2.0})
     with pytest.raises(ConfigError, match=r"template_weights\.exam is -1"):
         used_templates_of(tmp_path, template_weights={"exam": -1.0})
+
+
+def test_a_mixture_is_not_built_over_and_is_built_again_from_its_recipe(tmp_path: Path) -> None:
+    value = {"mix": {"parts": {"nli": {"data": {"train": [str(tsv(tmp_path / "t.tsv", 1))]}}}}}
+    from instructforge.mixed import run_of
+    from instructforge.plugins import Forge
+
+    run_of(tmp_path / "run", recipe_from(value), forge=Forge.discover()).build()
+    said = call("build", tmp_path / "run", "--task", "nli", "--train", tmp_path / "t.tsv", code=2)
+    assert "holds a mixture" in said.stderr
+    again = json.loads(call("build", tmp_path / "run", "--json").stdout)
+    assert again["parts"]["nli"]["ledger"]["totals"]["built"] == 6
+
+
+def test_weights_and_models_are_checked_before_anything_is_built(tmp_path: Path) -> None:
+    part = {"data": {"train": [str(tsv(tmp_path / "t.tsv", 1))]}, "weight": -1.0}
+    with pytest.raises(ConfigError, match=r"is -1\.0, and must be 0 or more"):
+        recipe_from({"mix": {"parts": {"nli": part}}})
+    path = tmp_path / "mixed.yaml"
+    path.write_text(json.dumps({"mix": {"parts": {"nli": part | {"weight": 1.0}}}}), encoding="utf-8")
+    assert "names no model" in call("run", path, tmp_path / "run", code=2).stderr
+    assert not (tmp_path / "run" / "parts").exists()

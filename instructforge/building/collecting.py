@@ -118,6 +118,8 @@ def _notes(
     more = ", …" if len(everything) > _SHOWN else ""
     where = f"{len(values)} file{'s' if len(values) != 1 else ''}"
     yield f"{name}: {len(everything)} collected from the rows of {where} ({shown}{more})"
+    if len(everything) == 1:
+        yield f"{name}: one alone leaves nothing to choose; give all files of the data set, or the set itself"
     trained = [at for at in values if inputs[at].source.split in ("train", None)]
     if not trained:
         return

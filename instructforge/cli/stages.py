@@ -89,20 +89,25 @@ def run(
 def build(
     forge: Forge, folder: Path, exports: tuple[str, ...], settings: tuple[str, ...], as_json: bool, **data: Any
 ) -> None:
-    """Turn raw files into instructions, in the folder RUN.
+    """Turn raw files into instructions, in the folder RUN; without options, those of its recipe again.
 
     Every row that is read is built, skipped, quarantined or deduplicated, and the figures are printed. The same
     command again goes on where it broke off.
     """
     from instructforge.recipe import recipe_from
 
-    values = _kept(folder) | _recipe_values(data)
-    recipe = recipe_from(values, key_values(settings, "--set"), source="the command line")
     for name in exports:
         forge.exporters.peek(name)
-    with running(forge, folder, recipe, base=Path()) as work:
+    changes, known = key_values(settings, "--set"), (folder / "recipe.json").is_file()
+    if known and not any(data.values()):
+        opened = _opened(forge, folder, changes)
+    else:
+        _refuse_mixture(folder)
+        recipe = recipe_from(_kept(folder) | _recipe_values(data), changes, source="the command line")
+        opened = running(forge, folder, recipe, base=Path())
+    with opened as work:
         ledger = _build(work, quiet=as_json)
-        results = export_run(work, exports, model=recipe.model)
+        results = export_run(work, exports, model=work.recipe.model)
         if as_json:
             exported = {"exports": [result.to_json() for result in results]} if exports else {}
             say_json("build/1", {"run": str(folder), **ledger, **exported})
@@ -290,7 +295,7 @@ def _doubts(ledger: Mapping[str, Any]) -> Iterator[str]:
     totals, train = ledger["totals"], ledger["splits"].get("train", {})
     if totals["quarantined"] * 2 > totals["read"]:
         yield f"{totals['quarantined']} of {totals['read']} rows are in quarantine; build.max_bad would refuse that"
-    if train and train["unlabelled"] == train["examples"]:
+    if train and train["examples"] and train["unlabelled"] == train["examples"]:
         yield "no training row has an answer; name its column with --column answer=COLUMN"
 
 
@@ -313,6 +318,18 @@ def _kept(folder: Path) -> dict[str, Any]:
         return {}
     value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return {name: value[name] for name in ("model", "train", "predict", "evaluate") if value.get(name)}
+
+
+def _refuse_mixture(folder: Path) -> None:
+    """Refuse to build one task over a folder whose recipe mixes several: its parts would stay beside it."""
+    import json
+
+    path = folder / "recipe.json"
+    if path.is_file() and json.loads(path.read_text(encoding="utf-8")).get("mix"):
+        raise ConfigError(
+            f'"{folder}" holds a mixture of tasks, and the options name one task.\n'
+            "Without options, `instructforge build` builds the mixture again.\nTake another folder for the task."
+        )
 
 
 def _recipe_values(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -107,7 +107,9 @@ def export(
     """
     exporter: Exporter = forge.exporters.get(to)
     bound = getattr(exporter, "bound", None)
-    if bound is not None and model is not None:
+    if bound is not None and model is None:
+        raise ConfigError(f'the export "{to}" is made for one model: name it with --model')
+    if bound is not None:
         exporter = bound(model, max_length)
     ledger = read_ledger(run)
     splits = [split for split in split_names(run) if ledger["splits"][split]["instructions"]]
