@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from instructforge import Example, Forge, Origin, Task, Text
-from instructforge.building import BuildSettings, InstructionSet, Source, build, comparing
+from instructforge.building import BuildSettings, InstructionSet, Source, build
+from instructforge.duplicates import heldout
 from instructforge.duplicates.examples import Compared
 from instructforge.duplicates.overlap import GRAMS, MOST, HeldOut, Overlap, keys_of, training_hashes
 from instructforge.errors import ConfigError
@@ -187,8 +188,9 @@ def test_one_file_that_is_split_here_is_cleaned_of_its_own_test_rows(tmp_path: P
 def test_many_held_out_rows_are_looked_for_a_window_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sources = leaky(tmp_path)
     whole = build(pairs_forge(tmp_path), "pairs", sources, tmp_path / "whole").ledger["overlap"]
-    monkeypatch.setattr(comparing, "_WINDOW", 12)
-    monkeypatch.setattr(comparing, "_BLOCK", 7)
+    monkeypatch.setattr(heldout, "_ROWS", 2)
+    monkeypatch.setattr(heldout, "_PAIRS", 1)
+    monkeypatch.setattr(heldout, "_BLOCK", 3)
     assert build(pairs_forge(tmp_path), "pairs", sources, tmp_path / "parts").ledger["overlap"] == whole
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,10 +17,11 @@ import orjson
 from attrs import frozen
 
 from instructforge.building.settings import BuildSettings
-from instructforge.duplicates.documents import DocumentIndex, Journal
+from instructforge.duplicates.documents import DocumentIndex
 from instructforge.duplicates.examples import Compared
+from instructforge.duplicates.heldout import OverlapJournals
 from instructforge.duplicates.near import Likeness, NearDuplicates, likenesses
-from instructforge.duplicates.overlap import HeldOut, Keys, Overlap, columns, keys_of, training_hashes
+from instructforge.duplicates.overlap import Keys, keys_of
 from instructforge.duplicates.shingles import token_counts
 
 if TYPE_CHECKING:
@@ -31,10 +31,6 @@ if TYPE_CHECKING:
 __all__ = ["Comparisons", "Marker", "Marks", "Verdict", "name_of"]
 
 TRAIN = "train"
-_WINDOW = 1 << 21
-"""Hashes of held-out rows that are looked for at once."""
-_BLOCK = 1 << 20
-"""Hashes of training rows that are read at once."""
 
 
 class Marks(NamedTuple):
@@ -131,9 +127,9 @@ class Comparisons:
         self._clean: _Clean | None = None
         if settings.decontaminate:
             self._clean = _Clean(folder / "clean", settings.decontaminate, state.get("clean"))
-        self._seen: _Seen | None = None
+        self._seen: OverlapJournals | None = None
         if held_out:
-            self._seen = _Seen(folder / "overlap", compared, held_out, state.get("overlap"))
+            self._seen = OverlapJournals(folder / "overlap", compared.names, held_out, state.get("overlap"))
         self._parts: dict[str, Any] = {
             name: part
             for name, part in (
@@ -309,94 +305,3 @@ def _once(owners: Any, numbers: Any) -> Iterator[tuple[int, int]]:
         if pair != before:
             yield pair
         before = pair
-
-
-# --- What training holds of the held-out rows ---------------------------------------------------------
-
-
-class _Seen:
-    """Hashes of all rows, on disk until the end, when those of training are held against the others.
-
-    Args:
-        folder: For the journals.
-        compared: What of an example is compared.
-        held_out: The splits whose rows are looked for in training.
-        state: What ``save`` returned.
-    """
-
-    def __init__(
-        self, folder: Path, compared: Compared, held_out: Sequence[str], state: Mapping[str, Any] | None
-    ) -> None:
-        self._names = compared.names
-        lengths = state or {}
-        files = [TRAIN, *(f"{split}.{part}" for split in held_out for part in ("heads", "grams", "ids"))]
-        self._files = {name: Journal(folder / name, lengths.get(name, 0)) for name in files}
-        self._held_out = tuple(held_out)
-        self._train: list[Keys] = []
-        self._waiting: dict[str, list[bytes]] = {}
-
-    def keep(self, split: str, id: str, keys: Keys) -> None:
-        if split == TRAIN:
-            self._train.append(keys)
-            return
-        name = id.encode("utf-8", "surrogatepass")
-        for part, packed in (("heads", struct.pack("<Q", len(name)) + keys.head), ("grams", keys.grams), ("ids", name)):
-            self._waiting.setdefault(f"{split}.{part}", []).append(packed)
-
-    def write(self) -> None:
-        if self._train:
-            self._files[TRAIN].append(training_hashes(self._train, len(self._names)).tobytes())
-        for name, parts in self._waiting.items():
-            self._files[name].append(b"".join(parts))
-        self._train, self._waiting = [], {}
-
-    def save(self) -> dict[str, int]:
-        return {name: file.save() for name, file in self._files.items()}
-
-    def settled(self) -> None:
-        """Nothing is left over: the files only grow."""
-
-    def close(self) -> None:
-        for file in self._files.values():
-            file.close()
-
-    # --- The end --------------------------------------------------------------------------------------
-
-    def measure(self, train: int, tell: Callable[[int, int], None]) -> dict[str, Any]:
-        """Return the overlap of each held-out split with the training rows."""
-        found, total = {}, sum(self._files[f"{split}.heads"].length for split in self._held_out)
-        done = 0
-        for split in self._held_out:
-            counts = Overlap(self._names)
-            for heads, grams, ids in self._windows(split):
-                held = HeldOut(heads, grams, len(self._names))
-                for hashes in self._training():
-                    held.look_at(hashes)
-                held.settle()
-                counts.add(held, ids)
-                done += len(heads) + 8 * len(ids)
-                tell(done, total)
-            found[split] = counts.to_json(train)
-        return found
-
-    def _training(self) -> Iterator[np.ndarray[Any, np.dtype[np.uint64]]]:
-        file = self._files[TRAIN]
-        for start in range(0, file.length, 8 * _BLOCK):
-            yield np.frombuffer(file.read(start, 8 * _BLOCK), np.uint64)
-
-    def _windows(self, split: str) -> Iterator[tuple[bytes, bytes, list[str]]]:
-        """Yield the held-out rows of a split, so many at a time as are looked for at once."""
-        fields = len(self._names)
-        heads, grams, ids = (self._files[f"{split}.{part}"] for part in ("heads", "grams", "ids"))
-        width = 1 + columns(fields)
-        at = at_grams = at_ids = 0
-        while block := heads.read(at, 8 * width * (_WINDOW // width)):
-            table = np.frombuffer(block, np.uint64).reshape(-1, width)
-            sizes = np.cumsum(table[:, -fields:].sum(axis=1)).astype(np.int64)
-            table = table[: max(1, int(np.searchsorted(sizes, _WINDOW)))]
-            size, lengths = 8 * int(sizes[len(table) - 1]), table[:, 0].astype(np.int64)
-            names = ids.read(at_ids, int(lengths.sum()))
-            ends = np.cumsum(lengths).tolist()
-            texts = [names[start:end].decode("utf-8", "surrogatepass") for start, end in pairwise([0, *ends])]
-            yield table[:, 1:].tobytes(), grams.read(at_grams, size), texts
-            at, at_grams, at_ids = at + table.nbytes, at_grams + size, at_ids + len(names)

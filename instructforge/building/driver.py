@@ -728,7 +728,9 @@ class _Build:
             self.progress(stage, position.done(place, records, built), position.total)
 
     def _tell_overlap(self, done: int, total: int) -> None:
-        if self.progress is not None:
+        now = time.monotonic()
+        if self.progress is not None and (done == total or now - self._told >= _PROGRESS_S):
+            self._told = now
             self.progress("overlap", done, total)
 
     # --- Ending ---------------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ class Journal:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         os.ftruncate(self._handle, length)
-        self.length = length
+        self.length = self._safe = length
 
     def append(self, packed: bytes) -> None:
         view = memoryview(packed)
@@ -47,7 +47,9 @@ class Journal:
 
     def save(self) -> int:
         """Put everything on disk; return the length to go on from."""
-        os.fsync(self._handle)
+        if self.length != self._safe:
+            os.fsync(self._handle)
+            self._safe = self.length
         return self.length
 
     def close(self) -> None:

@@ -25,7 +25,20 @@ from numpy.typing import NDArray
 from instructforge.duplicates.examples import ANSWER, Compared, Read, hash_of, text_of
 from instructforge.duplicates.shingles import Hashes, Size, mixed, ngrams, tokenised
 
-__all__ = ["GRAMS", "HeldOut", "Keys", "Overlap", "columns", "keys_of", "training_hashes"]
+__all__ = [
+    "GRAMS",
+    "MOST",
+    "HeldOut",
+    "Keys",
+    "Marked",
+    "Overlap",
+    "Sought",
+    "columns",
+    "heads_of",
+    "keys_of",
+    "slots_of",
+    "training_hashes",
+]
 
 GRAMS = Size(words=13, characters=20)
 MOST = 0.5
@@ -33,7 +46,11 @@ MOST = 0.5
 
 _ROW = ("exact", "normalised", "with_answer", "same_source")
 _SHOWN = 5
-_BITS = 24
+SLOTS = 256
+"""More than the hashes and fields that a row has: the row's number times this, plus the place in the row, is a slot."""
+_SHIFT, _BITS = 34, 24
+_MAY = np.uint64((1 << _BITS) - 1)
+"""The bits of a hash by which most hashes of training rows are passed over at once."""
 
 
 class Keys(NamedTuple):
@@ -77,7 +94,7 @@ def keys_of(compared: Compared, read: Read) -> list[Keys]:
 def training_hashes(keys: Iterable[Keys], fields: int) -> Hashes:
     """Return everything of training rows that a held-out row may share: without zeros and counts."""
     found = list(keys)
-    heads = _heads(b"".join(one.head for one in found), fields)[:, : len(_ROW) + fields].ravel()
+    heads = heads_of(b"".join(one.head for one in found), fields)[:, : len(_ROW) + fields].ravel()
     return np.concatenate([heads[heads != 0], np.frombuffer(b"".join(one.grams for one in found), np.uint64)])
 
 
@@ -98,7 +115,7 @@ class Overlap:
     seen: list[str] = Factory(list)
     """The ids of a few rows that are normalised."""
 
-    def add(self, held: HeldOut, ids: Sequence[str]) -> None:
+    def add(self, held: Marked, ids: Sequence[str]) -> None:
         """Count the rows of one portion."""
         self.rows += len(ids)
         for place, name in enumerate(_ROW):
@@ -127,52 +144,115 @@ class Overlap:
         }
 
 
-class HeldOut:
-    """Some held-out rows, and what of them was seen in training.
+class Marked:
+    """Held-out rows, and what of them was seen in training.
 
     Args:
         heads: The ``head`` of each row, one after the other.
-        grams: Their ``grams``, likewise.
         fields: Number of compared fields.
 
     Shapes:
-        N rows, F fields. row_seen: (N, 4); present, whole_seen, counts, seen_counts: (N, F).
+        N rows, F fields. hashed: (N, 4 + F); row_seen: (N, 4); present, whole_seen, counts, seen_counts: (N, F).
     """
 
-    def __init__(self, heads: bytes, grams: bytes, fields: int) -> None:
-        table = _heads(heads, fields)
-        self._hashed = table[:, : len(_ROW) + fields]
+    def __init__(self, heads: bytes, fields: int) -> None:
+        table = heads_of(heads, fields)
+        self.hashed = table[:, : len(_ROW) + fields]
+        self.present: NDArray[np.bool_] = self.hashed[:, len(_ROW) :] != 0
         self.counts: NDArray[np.int64] = table[:, len(_ROW) + fields :].astype(np.int64)
-        self.present: NDArray[np.bool_] = self._hashed[:, len(_ROW) :] != 0
-        flat = np.concatenate([self._hashed.ravel(), np.frombuffer(grams, np.uint64)])
-        self._distinct, self._places = np.unique(flat, return_inverse=True)
-        self._seen = np.zeros(len(self._distinct), np.bool_)
+        self._flags = np.zeros(self.hashed.shape, np.bool_)
+        self.seen_counts = np.zeros(self.counts.shape, np.int64)
+
+    @property
+    def row_seen(self) -> NDArray[np.bool_]:
+        """Return whether each row as a whole was seen: exact, normalised, with answer, source."""
+        return self._flags[:, : len(_ROW)]
+
+    @property
+    def whole_seen(self) -> NDArray[np.bool_]:
+        """Return whether each field as a whole was seen."""
+        return self._flags[:, len(_ROW) :]
+
+    def see(self, slots: Hashes) -> None:
+        """Mark what was seen: of each hash its slot, as ``slots_of`` gives it."""
+        wide = self.hashed.shape[1]
+        rows, columns = np.divmod(slots, np.uint64(SLOTS))
+        whole = columns < wide
+        self._flags[rows[whole], columns[whole]] = True
+        fields = self.counts.shape[1]
+        places = rows[~whole] * np.uint64(fields) + columns[~whole] - np.uint64(wide)
+        self.seen_counts += np.bincount(places.astype(np.int64), minlength=self.counts.size).reshape(self.counts.shape)
+
+
+def slots_of(marked: Marked, first: int = 0) -> Hashes:
+    """Return, for each hash of some rows (their ``hashed``, then their n-grams), which of which row it is.
+
+    Args:
+        marked: The rows.
+        first: Number of the first of them.
+    """
+    rows, wide = marked.hashed.shape
+    numbers = (first + np.arange(rows, dtype=np.uint64)) * np.uint64(SLOTS)
+    whole = numbers[:, None] + np.arange(wide, dtype=np.uint64)
+    grams = numbers[:, None] + np.uint64(wide) + np.arange(wide - len(_ROW), dtype=np.uint64)
+    return np.concatenate([whole.ravel(), np.repeat(grams.ravel(), marked.counts.ravel())])
+
+
+class Sought:
+    """Hashes that are looked for among those of training rows, which come by portions.
+
+    Args:
+        hashes: What is looked for, in any order.
+    """
+
+    def __init__(self, hashes: Hashes) -> None:
+        self._distinct, self._places = np.unique(hashes, return_inverse=True)
+        self._found = np.zeros(len(self._distinct), np.bool_)
         self._may = np.zeros(1 << _BITS, np.bool_)
-        self._may[self._distinct >> np.uint64(64 - _BITS)] = True
+        self._may[self._distinct >> np.uint64(_SHIFT) & _MAY] = True
 
     def look_at(self, hashes: Hashes) -> None:
         """Mark what occurs among the hashes of training rows."""
         if not len(self._distinct):
             return
-        some = hashes[self._may[hashes >> np.uint64(64 - _BITS)]]
+        some = hashes[self._may[hashes >> np.uint64(_SHIFT) & _MAY]]
         places = np.minimum(np.searchsorted(self._distinct, some), len(self._distinct) - 1)
-        self._seen[places[self._distinct[places] == some]] = True
+        self._found[places[self._distinct[places] == some]] = True
+
+    @property
+    def found(self) -> NDArray[np.bool_]:
+        """Return for each hash, in the order given, whether it occurs."""
+        return self._found[self._places]
+
+
+class HeldOut(Marked):
+    """Held-out rows that are looked for in training, all in memory.
+
+    Args:
+        heads: The ``head`` of each row, one after the other.
+        grams: Their ``grams``, likewise.
+        fields: Number of compared fields.
+    """
+
+    def __init__(self, heads: bytes, grams: bytes, fields: int) -> None:
+        super().__init__(heads, fields)
+        self._hashes = np.concatenate([self.hashed.ravel(), np.frombuffer(grams, np.uint64)])
+        self._sought = Sought(self._hashes)
+
+    def look_at(self, hashes: Hashes) -> None:
+        """Look at the hashes of training rows."""
+        self._sought.look_at(hashes)
 
     def settle(self) -> None:
         """Work out for each row what of it was seen, once all of training was looked at."""
-        flags = self._seen[self._places]
-        table = flags[: self._hashed.size].reshape(self._hashed.shape) & (self._hashed != 0)
-        self.row_seen: NDArray[np.bool_] = table[:, : len(_ROW)]
-        self.whole_seen: NDArray[np.bool_] = table[:, len(_ROW) :]
-        upto = np.concatenate([[0], np.cumsum(flags[self._hashed.size :])])
-        ends = np.cumsum(self.counts.ravel())
-        self.seen_counts = (upto[ends] - upto[ends - self.counts.ravel()]).reshape(self.counts.shape)
+        self.see(slots_of(self)[self._sought.found & (self._hashes != 0)])
 
 
 # --- Parts --------------------------------------------------------------------------------------------
 
 
-def _heads(packed: bytes, fields: int) -> Hashes:
+def heads_of(packed: bytes, fields: int) -> Hashes:
+    """Return packed heads as a table, a row for each."""
     return np.frombuffer(packed, np.uint64).reshape(-1, columns(fields))
 
 
@@ -185,9 +265,9 @@ def _rows(compared: Compared, read: Read) -> list[Hashes]:
     normalised = np.zeros(len(exact), np.uint64)
     for name in sorted(bare.keys() - {ANSWER}):
         normalised = mixed(normalised ^ _salted(bare[name], name))
+    answers = read.tags if compared.closed else bare.pop(ANSWER)
     nothing = np.all([hashes == 0 for hashes in bare.values()], axis=0)  # punctuation alone, such as "?!" and "..."
     normalised = np.where(nothing, exact, normalised)
-    answers = read.tags if compared.closed else bare[ANSWER]
     groups = np.array([hash_of(["group", one.group]) if one.group else 0 for one in read.examples], np.uint64)
     return [_salted(exact, "exact"), _salted(normalised, "normalised"), mixed(normalised ^ mixed(answers)), groups]
 
