@@ -16,12 +16,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from instructforge.duplicates.documents import MOST_OF_A_KEY, DocumentIndex
-from instructforge.duplicates.minhash import BANDS, SHINGLES, THRESHOLD, band_keys, jaccard
+from instructforge.duplicates.minhash import BANDS, SHINGLES, THRESHOLD, band_keys
 from instructforge.duplicates.shingles import Hashes, Tokens, ngrams, tokenised
 
 __all__ = ["Likeness", "NearDuplicates", "likenesses", "near_duplicates", "similarity"]
 
 _AT_ONCE = 4096
+_GRAMS_HELD = 200_000
+"""N-grams of kept documents that are held in memory: where texts follow a pattern, the same ones are asked for."""
 _OWNER = np.uint64((1 << 20) - 1)
 """Bits of a batch's keys in which the owner stands while they are sorted: a batch is smaller than a million."""
 
@@ -72,16 +74,34 @@ def likenesses(fields: Sequence[Tokens], tags: Hashes) -> list[Likeness]:
     return list(map(Likeness, own, tags.tolist(), zip(*cut, strict=True)))
 
 
+class _Sets(NamedTuple):
+    """A document's distinct n-grams, of each field, ready to be compared."""
+
+    tag: int
+    grams: tuple[frozenset[int], ...]
+
+    @classmethod
+    def of(cls, one: Likeness) -> _Sets:
+        return cls(one.tag, tuple(frozenset(np.frombuffer(part, np.uint64).tolist()) for part in one.shingles))
+
+
 def similarity(one: Likeness, other: Likeness, least: float = 0.0) -> float:
     """Return the Jaccard similarity of the field that is least alike; 0 as soon as one is below ``least``."""
+    return _alike(_Sets.of(one), _Sets.of(other), least)
+
+
+def _alike(one: _Sets, other: _Sets, least: float) -> float:
     if one.tag != other.tag:
         return 0.0
     lowest = 1.0
-    for first, second in zip(one.shingles, other.shingles, strict=True):
-        if first != second:
-            lowest = min(lowest, jaccard(np.frombuffer(first, np.uint64), np.frombuffer(second, np.uint64)))
-            if lowest < least:
-                return 0.0
+    for first, second in zip(one.grams, other.grams, strict=True):
+        fewer, more = sorted((len(first), len(second)))
+        if fewer < least * more:  # it cannot be more than this share, whatever they have in common
+            return 0.0
+        both = len(first & second)
+        lowest = min(lowest, both / (fewer + more - both) if more else 1.0)
+        if lowest < least:
+            return 0.0
     return lowest
 
 
@@ -97,10 +117,13 @@ class NearDuplicates:
     def __init__(self, folder: Path, state: Mapping[str, Any] | None = None, *, threshold: float = THRESHOLD) -> None:
         self._index = DocumentIndex(folder, state)
         self._threshold = threshold
+        self._recent: dict[int, tuple[_Sets, bytes]] = {}
+        self._held = 0
         self._begin(())
 
     def _begin(self, batch: Sequence[Likeness]) -> None:
         self._batch = batch
+        self._own: dict[int, _Sets] = {}
         self._kept: dict[int, bytes] = {}
         self._stored: dict[int, list[int]] = {}
         self._earlier: dict[int, list[int]] = {}
@@ -115,18 +138,40 @@ class NearDuplicates:
 
     def first_like(self, place: int) -> tuple[bytes, float] | None:
         """Return the name of the first kept document that one of the batch is like, and how much; None if none is."""
-        one = self._batch[place]
-        for number in self._stored.get(place, ()):
-            other, name = Likeness.unpack(self._index.read(number))
-            alike = similarity(one, other, self._threshold)
+        stored = self._stored.get(place, ())
+        earlier = [number for number in self._earlier.get(place, ()) if number in self._kept]
+        if not stored and not earlier:
+            return None
+        one = self._sets_of(place)
+        for number in stored:
+            other, name = self._read(number)
+            alike = _alike(one, other, self._threshold)
             if alike >= self._threshold:
                 return name, alike
-        for earlier in self._earlier.get(place, ()):
-            if earlier in self._kept:
-                alike = similarity(one, self._batch[earlier], self._threshold)
-                if alike >= self._threshold:
-                    return self._kept[earlier], alike
+        for number in earlier:
+            alike = _alike(one, self._sets_of(number), self._threshold)
+            if alike >= self._threshold:
+                return self._kept[number], alike
         return None
+
+    def _sets_of(self, place: int) -> _Sets:
+        """Return the n-grams of one of the batch."""
+        found = self._own.get(place)
+        if found is None:
+            found = self._own[place] = _Sets.of(self._batch[place])
+        return found
+
+    def _read(self, number: int) -> tuple[_Sets, bytes]:
+        """Return the n-grams of a kept document, and its name; the last ones that were asked for are at hand."""
+        found = self._recent.pop(number, None)
+        if found is None:
+            other, name = Likeness.unpack(self._index.read(number))
+            found = _Sets.of(other), name
+            self._held += _size(found[0])
+        self._recent[number] = found
+        while self._held > _GRAMS_HELD:
+            self._held -= _size(self._recent.pop(next(iter(self._recent)))[0])
+        return found
 
     def keep(self, place: int, name: bytes) -> None:
         """Say that a document of the batch stays, and what it is called."""
@@ -180,6 +225,10 @@ def near_duplicates(
 # --- Parts --------------------------------------------------------------------------------------------
 
 
+def _size(sets: _Sets) -> int:
+    return 1 + sum(map(len, sets.grams))
+
+
 def _found(index: NearDuplicates, texts: Iterator[str]) -> Iterator[tuple[int, int, float]]:
     start = 0
     while portion := list(islice(texts, _AT_ONCE)):
@@ -220,13 +269,14 @@ def _by_owner(owners: Any, candidates: Any) -> dict[int, list[int]]:
     """Return the candidates of each owner in reading order: of more than a bound, those that share most keys."""
     if not len(owners):
         return {}
-    pairs, shared = np.unique(np.stack([owners, candidates], axis=1), axis=0, return_counts=True)
+    packed, shared = np.unique((owners << 32) | candidates, return_counts=True)  # numbers have 30 bits
+    who, numbers = packed >> 32, packed & 0xFFFFFFFF
     found: dict[int, list[int]] = {}
-    starts = np.flatnonzero(np.diff(pairs[:, 0], prepend=-1)).tolist()
-    for start, end in zip(starts, [*starts[1:], len(pairs)], strict=True):
-        some = pairs[start:end, 1]
+    starts = np.flatnonzero(np.diff(who, prepend=-1)).tolist()
+    for start, end in zip(starts, [*starts[1:], len(packed)], strict=True):
+        some = numbers[start:end]
         if len(some) > MOST_OF_A_KEY:
             best = np.lexsort((some, -shared[start:end]))[:MOST_OF_A_KEY]
             some = np.sort(some[best])
-        found[int(pairs[start, 0])] = some.tolist()
+        found[int(who[start])] = some.tolist()
     return found
