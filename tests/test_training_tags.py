@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 from heads_kit import COLOURS, THINGS, instruction, save_tiny_bert
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from instructforge.contract import Contract
@@ -156,6 +156,7 @@ def test_marks_in_the_data_stay_text(tokenizer: Any) -> None:
     st.sampled_from(["bert", "unigram"]),
     st.booleans(),
 )
+@example(["\x08"], 8, 0, "bert", False)  # a sentence of which the tokenizer makes nothing
 def test_every_token_is_answered_for_once_and_nothing_is_cut(
     drawn: list[str], longest: int, stride: int, kind: str, joined: bool
 ) -> None:

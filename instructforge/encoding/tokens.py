@@ -136,7 +136,7 @@ class TokenWindowEncoder:
         apart = set(chain.from_iterable(shared))
         self.stats.shared += len(shared)
         made, done, blank = _Pieces(), -1, list[int]()
-        for piece, tokens, behind in zip(ids, under, [*under[1:], []], strict=True):
+        for piece, tokens, behind in zip(ids, under, [*under, []][1:], strict=True):
             if not tokens or (self._is_space(piece) and behind[:1] == tokens[:1]):
                 blank.append(piece)  # a mark of a space: it goes with what follows
                 continue
