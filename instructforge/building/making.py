@@ -45,10 +45,10 @@ _LOOKED_AT = 400
 CJK_SHARE = 0.3
 """Share of Han characters among the letters above which a text counts as Chinese."""
 
-_HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
-_KANA = re.compile("[\u3040-\u30ff]")
-_HANGUL = re.compile("[\uac00-\ud7af]")
-_LETTER = re.compile(r"[^\W\d_]")
+_HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]+")
+_KANA = re.compile("[\u3040-\u30ff]+")
+_HANGUL = re.compile("[\uac00-\ud7af]+")
+_LETTER = re.compile(r"[^\W\d_]+")
 
 
 class Built(NamedTuple):
@@ -407,12 +407,17 @@ def language_of(text: str) -> str:
     """
     if text.isascii():
         return "en"
-    letters = len(_LETTER.findall(text)) or 1
-    if len(_KANA.findall(text)) / letters > 0.1:
+    letters = _count(_LETTER, text) or 1
+    if _count(_KANA, text) / letters > 0.1:
         return "ja"
-    if len(_HANGUL.findall(text)) / letters > CJK_SHARE:
+    if _count(_HANGUL, text) / letters > CJK_SHARE:
         return "ko"
-    return "zh" if len(_HAN.findall(text)) / letters > CJK_SHARE else "en"
+    return "zh" if _count(_HAN, text) / letters > CJK_SHARE else "en"
+
+
+def _count(runs: re.Pattern[str], text: str) -> int:
+    """Return how many characters the runs of a text have: a few runs are found sooner than many characters."""
+    return sum(map(len, runs.findall(text)))
 
 
 def _as_json(value: Any) -> bytes:
