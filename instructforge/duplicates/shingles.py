@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -119,8 +119,7 @@ def token_counts(texts: Sequence[str]) -> Places:
     """
     counts = np.zeros(len(texts), np.int64)
     for portion in _portions(texts):
-        found = _marked([text for _, text in portion])
-        np.add.at(counts, [owner for owner, _ in portion], found.counts)
+        np.add.at(counts, portion.owners, _marked(portion).counts)
     return counts
 
 
@@ -177,22 +176,49 @@ def mixed(values: Hashes) -> Hashes:
 # --- Parts --------------------------------------------------------------------------------------------
 
 
-def _portions(texts: Sequence[str]) -> Iterator[list[tuple[int, str]]]:
-    """Yield (number of the text, folded text or piece of it), as many as are hashed in one go, ASCII by itself."""
-    waiting: tuple[list[tuple[int, str]], list[tuple[int, str]]] = ([], [])
-    sizes = [0, 0]
-    for owner, text in enumerate(texts):
-        kind = text.isascii()
-        folded = text.lower() if kind else _folded(text)
-        sizes[kind] += len(folded)
-        waiting[kind].extend(
-            [(owner, folded)] if len(folded) <= _LONGEST else ((owner, part) for part in _pieces(folded))
-        )
-        if sizes[kind] >= _AT_ONCE:
-            yield waiting[kind][:]
-            waiting[kind].clear()
-            sizes[kind] = 0
-    yield from filter(None, waiting)
+@frozen
+class _Portion:
+    """Some texts that are hashed in one go: folded, joined, with a NUL behind each.
+
+    Attributes:
+        text: The texts.
+        sizes: Of each, in characters, with its NUL.
+        owners: For each, which of all texts it is, or is a piece of.
+    """
+
+    text: str
+    sizes: Places
+    owners: Places
+
+
+def _portions(texts: Sequence[str]) -> Iterator[_Portion]:
+    """Yield all texts, as many together as are hashed in one go, those in ASCII by themselves."""
+    whole = "\0".join(texts)
+    if whole.isascii():
+        yield from _cut(texts, np.arange(len(texts)), fold=str.lower)
+        return
+    kinds = np.fromiter(map(str.isascii, texts), np.bool_, len(texts))
+    for kind, fold in ((True, str.lower), (False, str)):
+        owners = np.flatnonzero(kinds == kind)
+        some = [texts[owner] for owner in owners.tolist()]
+        yield from _cut(some if kind else list(map(_folded, some)), owners, fold=fold)
+
+
+def _cut(texts: Sequence[str], owners: Places, *, fold: Callable[[str], str]) -> Iterator[_Portion]:
+    sizes = np.fromiter(map(len, texts), np.int64, len(texts)) + 1
+    if len(texts) and int(sizes.max()) > _LONGEST:
+        pieces = [(owner, piece) for owner, text in zip(owners.tolist(), texts, strict=True) for piece in _pieces(text)]
+        owners = np.array([owner for owner, _ in pieces])
+        texts = [piece for _, piece in pieces]
+        sizes = np.fromiter(map(len, texts), np.int64, len(texts)) + 1
+    ends = np.cumsum(sizes)
+    start = 0
+    while start < len(texts):
+        before = int(ends[start - 1]) if start else 0
+        stop = max(start + 1, int(np.searchsorted(ends, before + _AT_ONCE, side="right")))
+        text = "\0".join([*texts[start:stop], ""])
+        yield _Portion(fold(text), sizes[start:stop], owners[start:stop])
+        start = stop
 
 
 def _folded(text: str) -> str:
@@ -229,14 +255,13 @@ class _Marked:
         return np.diff(np.searchsorted(self.starts, self.ends), prepend=0)
 
 
-def _marked(pieces: Sequence[str]) -> _Marked:
-    text = "\0".join([*pieces, ""])
-    if text.isascii():
-        packed = text.encode()
+def _marked(portion: _Portion) -> _Marked:
+    if portion.text.isascii():
+        packed = portion.text.encode()
         codes: NDArray[Any] = np.frombuffer(packed, np.uint8)
         kinds = np.frombuffer(packed.translate(_ascii_kinds()), np.uint8)
     else:
-        codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+        codes = np.frombuffer(portion.text.encode("utf-32-le", "surrogatepass"), np.uint32)
         kinds = _kinds()[codes]
     word, alone = kinds == 1, kinds == 2
     begins, finishes = alone.copy(), alone.copy()
@@ -244,8 +269,7 @@ def _marked(pieces: Sequence[str]) -> _Marked:
     begins[:1] |= word[:1]
     finishes[:-1] |= word[:-1] & ~word[1:]  # the last character is a separator
     starts = np.flatnonzero(begins)
-    ends = np.cumsum(np.fromiter((len(piece) + 1 for piece in pieces), np.int64, len(pieces)))
-    return _Marked(codes, kinds > 0, starts, np.flatnonzero(finishes) + 1, alone[starts], ends)
+    return _Marked(codes, kinds > 0, starts, np.flatnonzero(finishes) + 1, alone[starts], np.cumsum(portion.sizes))
 
 
 @frozen
@@ -268,8 +292,8 @@ class _Part:
     bare: Hashes
 
 
-def _tokens_of(portion: Sequence[tuple[int, str]]) -> _Part:
-    found = _marked([text for _, text in portion])
+def _tokens_of(portion: _Portion) -> _Part:
+    found = _marked(portion)
     before = np.zeros(len(found.codes) + 1, np.int64)
     np.cumsum(found.inside, out=before[1:])
     sums = _running_sums(found.codes[found.inside].astype(np.uint64))
@@ -279,8 +303,7 @@ def _tokens_of(portion: Sequence[tuple[int, str]]) -> _Part:
     bare = (sums[ends] - sums[first]) * inverses[first]
     begin = before[found.starts]
     hashes = mixed((sums[before[found.stops]] - sums[begin]) * inverses[begin])
-    owners = np.fromiter((owner for owner, _ in portion), np.int64, len(portion))
-    return _Part(found.codes.dtype == np.uint8, owners, found.counts, hashes, found.alone, bare)
+    return _Part(found.codes.dtype == np.uint8, portion.owners, found.counts, hashes, found.alone, bare)
 
 
 def _span_hashes(values: Hashes, starts: Places, stops: Places) -> Hashes:
