@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import json
 import os
 import pickle
@@ -11,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from building_kit import LABELS, TEMPLATES, adds_up, pair, pairs_forge, write_jsonl
@@ -28,6 +31,7 @@ from instructforge.building import (
     split_names,
     used_templates,
 )
+from instructforge.building import driver as driving
 from instructforge.building.making import language_of
 from instructforge.errors import ConfigError, RunLockedError, TemplateError
 from instructforge.files import exclusive_lock
@@ -488,6 +492,32 @@ def test_progress_is_told(tmp_path: Path) -> None:
     assert told[-1][0] == "overlap"
     assert told[-1][1] == told[-1][2]
     assert len(told) < 20
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "jsonl.gz", "parquet", "csv"])
+def test_progress_is_right_for_every_kind_of_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    rows = [
+        pair(number, premise=f"{number} {hashlib.sha256(str(number).encode()).hexdigest() * 4}")
+        for number in range(2000)
+    ]
+    path = tmp_path / f"rows.{kind}"
+    if kind == "parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    elif kind == "csv":
+        lines = [rows[0].keys(), *(row.values() for row in rows)]
+        path.write_text("".join(f"{','.join(line)}\n" for line in lines))
+    else:
+        text = "".join(json.dumps(row) + "\n" for row in rows).encode()
+        path.write_bytes(gzip.compress(text) if kind.endswith("gz") else text)
+    monkeypatch.setattr(driving, "_PROGRESS_S", 0.0)
+    told: list[tuple[str, int, int | None]] = []
+    build(pairs_forge(tmp_path), "pairs", [Source(path)], tmp_path / "run", progress=lambda *now: told.append(now))
+    shares = [done / (total or 1) for stage, done, total in told if stage == "build"]
+    wanted = [min(1.0, 256 * (number + 1) / 2000) for number in range(8)]
+    assert len(shares) >= 8
+    near = 0.2 if kind.endswith("gz") else 0.12  # unpacking reads ahead
+    assert all(abs(share - want) < near for share, want in zip(shares, wanted, strict=False)), shares
+    assert shares[-1] == 1.0
 
 
 # --- Memory -------------------------------------------------------------------------------------------

@@ -870,7 +870,10 @@ def _cut(source: int, rows: Iterator[RowOrError]) -> Iterator[Batch]:
 def _characters(row: RowOrError) -> int:
     if not isinstance(row, Row):
         return len(row.raw)
-    return sum(len(value) if isinstance(value, (str, bytes)) else 8 for value in row.values.values())
+    size = 0
+    for value in row.values.values():
+        size += len(value) if isinstance(value, (str, bytes)) else 8
+    return size
 
 
 def _duplicate(row: RowOrError, outcome: Outcome) -> bytes:

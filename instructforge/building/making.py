@@ -218,8 +218,11 @@ class Maker:
 
         A system text in English is common above a chat in any language, and so are labels in English below a text.
         """
-        said = (" ".join(_beginnings(example.inputs.get(name) for name in names)) for names in self.telling_fields)
-        return language_of(next((text for text in said if text.strip()), ""))
+        for names in self.telling_fields:
+            said = " ".join(_beginnings([example.inputs.get(name) for name in names])) if names else ""
+            if said.strip():
+                return language_of(said)
+        return language_of("")
 
     def _split(self, group: str) -> str:
         """Return the split of a group: a matter of the seed and the group's name alone."""
